@@ -1,0 +1,1 @@
+"""The workstation side of tonelight: corpora, training, export to TFLite bundles, evaluation and deployment."""
