@@ -203,7 +203,7 @@ class History:
             self._disconnect()
             raise HistoryError(
                 f"{self.path}: the log cannot be written: {_reason(error)}; check the disk's space and the folder's "
-                f"owner ({len(self._waiting)} events wait in memory)"
+                f"owner; {len(self._waiting)} events wait in memory"
             ) from None
 
     def events(self, since: datetime | None = None) -> Iterator[Event]:
@@ -224,6 +224,8 @@ class History:
         try:
             if self._waiting:
                 self.flush()
+        except HistoryError as error:
+            raise HistoryError(f"{error}, and are lost when the program ends now") from None
         finally:
             self._disconnect()
 

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -54,6 +55,11 @@ def numbers(path: Path) -> list[int]:
 
 def n_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in path.parent.glob(path.name + "*"))
+
+
+def sql(path: Path, statement: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        return db.execute(statement).fetchall()
 
 
 class Clock:
@@ -261,8 +267,7 @@ def test_age_is_looked_at_every_hour_without_new_events(tmp_path):
     path, clock = tmp_path / "history.db", Clock()
     log = History(path, 50, 7, clock)
     log.write(event(0))
-    with sqlite3.connect(path) as db:
-        db.execute("UPDATE events SET ts = '2020-01-01T00:00:00.000Z'")
+    sql(path, "UPDATE events SET ts = '2020-01-01T00:00:00.000Z'")
     clock.now_s += 3590
     log.tick()
     assert numbers(path) == [0]
@@ -284,8 +289,7 @@ def test_a_row_from_before_the_clock_was_set_is_as_old_as_what_follows(tmp_path)
     log.flush()
     assert numbers(path) == [1, 2]
     log.close()
-    with sqlite3.connect(path) as db:
-        db.execute("UPDATE events SET ts = '2020-01-01T00:00:00.000Z' WHERE start_s = 2")
+    sql(path, "UPDATE events SET ts = '2020-01-01T00:00:00.000Z' WHERE start_s = 2")
     log = History(path, 50, 7)
     log.flush()
     assert numbers(path) == []
@@ -340,8 +344,7 @@ def test_damage_while_running_loses_no_event(tmp_path):
     for number in range(500):
         log.write(event(number))
     log.flush()
-    with sqlite3.connect(path) as db:
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    sql(path, "PRAGMA wal_checkpoint(TRUNCATE)")
     path.write_bytes(os.urandom(path.stat().st_size))
     for number in range(500, 600):
         clock.now_s += 5
@@ -354,8 +357,7 @@ def test_damage_while_running_loses_no_event(tmp_path):
 
 def test_a_file_of_another_program_is_left_alone(tmp_path):
     path = tmp_path / "history.db"
-    with sqlite3.connect(path) as db:
-        db.execute("CREATE TABLE recipes (name)")
+    sql(path, "CREATE TABLE recipes (name)")
     before = path.read_bytes()
     with pytest.raises(HistoryError, match=r"written by another program; move it away or set history\.path"):
         History(path, 10, 365).flush()
@@ -369,8 +371,7 @@ def test_a_file_of_a_newer_version_is_left_alone(tmp_path):
     log = History(path, 10, 365)
     log.write(event(1))
     log.close()
-    with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 99")
+    sql(path, "PRAGMA user_version = 99")
     log = History(path, 10, 365)
     with pytest.raises(HistoryError, match="written by a newer version of tonelight"):
         log.write(event(2))
@@ -386,14 +387,16 @@ def test_events_wait_until_writing_works_again(tmp_path):
     with pytest.raises(HistoryError) as caught:
         log.write(event(0))
     assert str(caught.value) == (
-        f"{path}: the log cannot be written: File exists; check the disk's space and the folder's owner "
-        "(1 events wait in memory)"
+        f"{path}: the log cannot be written: File exists; check the disk's space and the folder's owner; "
+        "1 events wait in memory"
     )
     for number in range(1, 50):
         log.write(event(number))  # silent until the next attempt is due
     clock.now_s += 5
-    with pytest.raises(HistoryError, match="50 events wait"):
+    with pytest.raises(HistoryError, match="50 events wait in memory$"):
         log.tick()
+    with pytest.raises(HistoryError, match="50 events wait in memory, and are lost when the program ends now$"):
+        log.close()
     folder.unlink()
     clock.now_s += 5
     log.tick()
@@ -521,8 +524,7 @@ def test_a_killed_writer_loses_at_most_the_last_batch(tmp_path):
         promised = int(rest.split()[-1]) if rest.split() else 199
         after = numbers(path)[n_before:]
         assert after == list(range(len(after))) and len(after) > promised
-    with sqlite3.connect(path) as db:
-        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert sql(path, "PRAGMA integrity_check") == [("ok",)]
     log = History(path, 10, 365)
     log.write(event(7))
     log.close()
