@@ -393,9 +393,9 @@ def test_events_wait_until_writing_works_again(tmp_path):
     for number in range(1, 50):
         log.write(event(number))  # silent until the next attempt is due
     clock.now_s += 5
-    with pytest.raises(HistoryError, match="50 events wait in memory$"):
+    with pytest.raises(HistoryError, match=r"50 events wait in memory$"):
         log.tick()
-    with pytest.raises(HistoryError, match="50 events wait in memory, and are lost when the program ends now$"):
+    with pytest.raises(HistoryError, match=r"50 events wait in memory, and are lost when the program ends now$"):
         log.close()
     folder.unlink()
     clock.now_s += 5
