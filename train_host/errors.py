@@ -1,0 +1,23 @@
+"""The workstation's own errors, under the device's root: one line each, printed as it is."""
+
+from edge.errors import TonelightError
+
+
+class CorpusError(TonelightError, ValueError):
+    """A folder of recordings, its manifest, or a recording in it, cannot be used."""
+
+
+class FoldError(TonelightError, ValueError):
+    """The recordings at hand cannot be split the way that was asked for."""
+
+
+class RecipeError(TonelightError, ValueError):
+    """A recipe that does not exist, or one that cannot do what was asked."""
+
+
+class TrainingError(TonelightError, RuntimeError):
+    """A training run cannot be started, resumed or read."""
+
+
+class ExportError(TonelightError, RuntimeError):
+    """A trained model cannot be made into a bundle, or the bundle does not say what the model said."""
