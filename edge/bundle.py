@@ -1,0 +1,216 @@
+"""A bundle: the deployable folder with a model and everything that belongs to it.
+
+    models/<name>-<version>/
+        model.tflite     the network
+        manifest.json    labels, feature, gate and decision settings, tensors, hashes, figures, origin
+        golden.npz       a signal made by the project, and what the model said of it when it was exported
+        MODEL_CARD.md    for people
+
+The manifest is parsed strictly: every key must be there, none may be unknown, nothing has a default. A model is only
+right together with the settings it was trained with, and a guess at one of them would be a wrong answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from edge.errors import BundleError
+from edge.features import FeatureConfig
+from edge.gate import GateConfig
+from edge.normalize import NormalizerConfig
+from edge.smoothing import DecisionConfig
+
+SCHEMA: Final = "tonelight-bundle/1"
+MANIFEST: Final = "manifest.json"
+MODEL: Final = "model.tflite"
+GOLDEN: Final = "golden.npz"
+CARD: Final = "MODEL_CARD.md"
+MAX_FILE_BYTES: Final = 64 * 2**20
+"""No file of a bundle is larger; a board must not be made to read a disk full of garbage."""
+
+DEFAULT_BUNDLE: Final = "tonelight-0.1.0"
+"""The bundle that ships with the project."""
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+
+
+class StateSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One state tensor: what the model gives out under one name it takes back in under another."""
+
+    input: str
+    output: str
+    shape: tuple[Count, ...]
+
+
+class StreamModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="form", tag="stream"):
+    """Takes each frame once: `(1, chunk_frames, n_features)` and the states, gives logits so far and the states.
+
+    State policy: all states are zero at the start of a segment.
+    """
+
+    chunk_frames: Count
+    frames_per_step: Count
+    """Frames that make one step of the recurrence; what remains of a segment below it is not seen."""
+    features_input: str
+    valid_input: str
+    """`(1, chunk_frames / frames_per_step)`: 1 for steps that exist, 0 for the padding of a segment's last chunk."""
+    logits_output: str
+    states: tuple[StateSpec, ...]
+
+
+class WindowModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="form", tag="window"):
+    """Takes the last `window_frames` frames of the segment every `chunk_frames` frames, zeros after the last one."""
+
+    chunk_frames: Count
+    window_frames: Count
+    features_input: str
+    logits_output: str
+
+
+class CorpusUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A corpus that the model was trained on."""
+
+    name: str
+    clips: int
+    speakers: int
+    licence: str
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The contract between a model and the program that runs it."""
+
+    schema: Literal["tonelight-bundle/1"]
+    name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
+    version: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")]
+    created: str
+    """UTC, RFC 3339."""
+    recipe: str
+    labels: tuple[str, ...]
+    features: FeatureConfig
+    gate: GateConfig
+    normalizer: NormalizerConfig
+    model: StreamModel | WindowModel
+    quantization: Literal["dynamic", "int8", "float16", "none"]
+    decision: DecisionConfig
+    metrics: dict[str, float]
+    """Figures of the exported model; what they were measured on is in their names and in the card."""
+    corpora: tuple[CorpusUse, ...]
+    commit: str
+    tools: dict[str, str]
+    files: dict[str, str]
+    """sha256 of every other file of the bundle."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files were found whole. `model` is the content of `model.tflite`."""
+
+    path: Path
+    manifest: Manifest
+    model: bytes
+
+    @property
+    def id(self) -> str:
+        """Name and version, as in events: `tonelight-0.1.0`."""
+        return f"{self.manifest.name}-{self.manifest.version}"
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.manifest.labels
+
+
+def default_bundle_path() -> Path:
+    """The bundle that ships with the project: inside the installed package, or `models/` of a checkout."""
+    package = Path(__file__).parent
+    installed = package / "models" / DEFAULT_BUNDLE
+    return installed if installed.is_dir() else package.parent / "models" / DEFAULT_BUNDLE
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read the bundle in folder `path`; every file is checked against its hash.
+
+    Raises BundleError, in one line that names the file and the way out, when anything is missing, damaged or unknown.
+    """
+    if not path.is_dir():
+        what = "is a file, not a folder" if path.is_file() else "does not exist"
+        raise BundleError(
+            f"bundle {path} {what}; give the folder that holds {MANIFEST}, or leave `[model] bundle` empty"
+        )
+    manifest = parse_manifest(_read(path / MANIFEST), str(path / MANIFEST))
+    for name in (MODEL, GOLDEN, CARD):
+        if name not in manifest.files:
+            raise BundleError(f"{path / MANIFEST}: `files` does not list {name}; export the bundle again")
+    contents = {}
+    for name, expected in manifest.files.items():
+        if Path(name).name != name:
+            raise BundleError(f"{path / MANIFEST}: `files` names {name!r}, which is not a plain file name")
+        contents[name] = _read(path / name)
+        found = hashlib.sha256(contents[name]).hexdigest()
+        if found != expected:
+            raise BundleError(
+                f"{path / name} is damaged or was changed (sha256 {found[:12]}…, the manifest says {expected[:12]}…); "
+                "install the bundle again"
+            )
+    return Bundle(path, manifest, contents[MODEL])
+
+
+def parse_manifest(content: bytes, where: str) -> Manifest:
+    """Parse and check a manifest; BundleError names `where` and the key at fault."""
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BundleError(f"{where}: {error}; this program reads bundles of schema {SCHEMA}") from None
+    checks = (
+        ("features", manifest.features.check),
+        ("gate", manifest.gate.check),
+        ("decision", manifest.decision.check),
+        ("normalizer", lambda: manifest.normalizer.check(manifest.features.n_features)),
+        ("labels", lambda: _check_labels(manifest.labels)),
+        ("model", lambda: _check_model(manifest.model)),
+    )
+    for key, check in checks:
+        try:
+            check()
+        except ValueError as error:
+            raise BundleError(f"{where}: `{key}`: {error}") from None
+    return manifest
+
+
+def _check_labels(labels: tuple[str, ...]) -> None:
+    if not 2 <= len(labels) == len(set(labels)):
+        raise ValueError(f"need at least two labels, all different, got {list(labels)}")
+
+
+def _check_model(model: StreamModel | WindowModel) -> None:
+    if isinstance(model, StreamModel) and model.chunk_frames % model.frames_per_step:
+        raise ValueError(
+            f"chunk_frames must be a multiple of frames_per_step, got {model.chunk_frames} and {model.frames_per_step}"
+        )
+    if isinstance(model, WindowModel) and model.chunk_frames > model.window_frames:
+        raise ValueError(
+            f"chunk_frames must not exceed window_frames, got {model.chunk_frames} and {model.window_frames}"
+        )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise BundleError(f"{path} is larger than any file of a bundle may be ({MAX_FILE_BYTES >> 20} MiB)")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BundleError(f"bundle {path.parent} has no {path.name}; install it again, whole") from None
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from None

@@ -1,0 +1,50 @@
+"""Samples to overlapping analysis frames, whatever the size of the blocks they arrive in."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+
+
+class Framer:
+    """Cuts a stream of samples into frames of `window_length` samples, one every `hop_length` samples.
+
+    Frame `i` of a stream holds the samples `[i * hop_length, i * hop_length + window_length)`, bit for bit the same for
+    any block size. No padding at either end: a frame exists once its last sample has arrived.
+    """
+
+    def __init__(self, window_length: int, hop_length: int) -> None:
+        if not 0 < hop_length <= window_length:
+            raise ValueError(f"need 0 < hop_length <= window_length, got {hop_length} and {window_length}")
+        self.window_length = window_length
+        self.hop_length = hop_length
+        self._pending: Float32 = np.empty(0, np.float32)
+
+    def push(self, samples: Float32) -> Float32:
+        """Take any number of samples, shape `(n,)`; return the frames they complete, shape `(n_frames, window_length)`.
+
+        The frames are a read-only view: copy them to keep them beyond the next call.
+        """
+        if samples.ndim != 1:
+            raise ValueError(f"samples must be mono, shape (n,), got {samples.shape}")
+        pending = np.concatenate([self._pending, samples.astype(np.float32, copy=False)])
+        n_frames = max(0, (len(pending) - self.window_length) // self.hop_length + 1)
+        # the remainder is copied, so that a long block is not kept alive by a few samples of it
+        self._pending = pending[n_frames * self.hop_length :].copy()
+        if n_frames == 0:
+            return np.empty((0, self.window_length), np.float32)
+        return sliding_window_view(pending, self.window_length)[:: self.hop_length][:n_frames]
+
+    def reset(self) -> None:
+        """Forget the samples waiting for the rest of their frame."""
+        self._pending = np.empty(0, np.float32)
+
+
+def level_db(frames: Float32) -> Float32:
+    """Level of each frame in dB relative to full scale, shape `(n_frames,)`; DC is ignored, digital silence is -100."""
+    mean = frames.mean(axis=1, dtype=np.float32)
+    power = np.einsum("ij,ij->i", frames, frames) / np.float32(frames.shape[1]) - mean * mean
+    return np.asarray(10.0 * np.log10(np.maximum(power, 1e-10)), np.float32)

@@ -1,0 +1,170 @@
+"""Samples to the feature vectors of speech: framing, gate and features, which training shares with the board."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.features import DeltaStage, FeatureConfig, FeatureExtractor
+from edge.framing import Framer, level_db
+from edge.gate import Edge, Gate, GateConfig
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Where a finished stretch of speech lies, in seconds from the first sample of the stream."""
+
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Feature vectors of the open segment, `(n, n_features)`.
+
+    Every chunk of a segment but its last holds exactly `chunk_frames` rows. On the last, `is_last` is set and `segment`
+    says where the segment was, or is None if it was too short to count and should be forgotten.
+    """
+
+    features: Float32
+    end_s: float
+    """End of the last frame in `features`, in seconds from the first sample of the stream."""
+    is_last: bool
+    segment: Segment | None
+
+
+class FrontEnd:
+    """Takes samples in blocks of any size and yields the feature vectors of what is speech.
+
+    Features are computed for fixed groups of `chunk_frames` frames, whatever the blocks were: the answer is the same
+    bit for bit for blocks of any size.
+    """
+
+    def __init__(self, features: FeatureConfig, gate: GateConfig, chunk_frames: int) -> None:
+        self.config = features
+        self.chunk_frames = chunk_frames
+        self._framer = Framer(features.window_length, features.hop_length)
+        self._gate = Gate(gate, features.hop_ms)
+        self._extractor = FeatureExtractor(features)
+        self._delta_columns = features.slices.get("mfcc_delta")
+        self.reset()
+
+    def reset(self) -> None:
+        """Start as on a new stream."""
+        self._framer.reset()
+        self._gate.reset()
+        self._extractor.reset()
+        self._n_frames = 0
+        self.level_db = -100.0
+        """Level of the last frame, dB relative to full scale."""
+        self._forget_segment()
+
+    def _forget_segment(self) -> None:
+        self._gate.close()
+        self._held: Float32 = np.empty((0, self.config.window_length), np.float32)
+        self._ready: Float32 = np.empty((0, self.config.n_features), np.float32)
+        self._deltas = DeltaStage(self._delta_columns) if self._delta_columns is not None else None
+        self._first_frame = 0
+        self._n_given = 0
+
+    @property
+    def time_s(self) -> float:
+        """End of the last frame, in seconds from the first sample of the stream."""
+        if self._n_frames == 0:
+            return 0.0
+        return self._frame_end_s(self._n_frames - 1)
+
+    @property
+    def speaking(self) -> bool:
+        """Whether a segment is open."""
+        return self._gate.is_open
+
+    def push(self, samples: Float32) -> list[Chunk]:
+        """Take samples `(n,)` at the configured rate; return what they complete."""
+        frames = self._framer.push(samples)
+        chunks: list[Chunk] = []
+        if len(frames) == 0:
+            return chunks
+        levels = level_db(frames)
+        # `_held` are frames that the gate may still reach back to (closed) or that wait for their chunk (open)
+        held = np.concatenate([self._held, frames])
+        end = len(self._held)
+        for level, edge in zip(levels, self._gate.push(levels.tolist()), strict=True):
+            end += 1
+            self._n_frames += 1
+            self.level_db = float(level)
+            if edge is Edge.OPEN:
+                n_before = min(self._gate.n_before, end - 1)
+                self._first_frame = self._n_frames - 1 - n_before
+                self._n_given = 0
+                held, end = held[end - 1 - n_before :], n_before + 1
+            elif edge is Edge.CLOSE:
+                chunks += self._full_chunks(held[:end], end_of_segment=True)
+                chunks.append(self._last_chunk())
+                # the next segment must not reach back into this one
+                held, end = held[end:], 0
+            if self._gate.is_open and end >= self.chunk_frames:
+                chunks += self._full_chunks(held[: self.chunk_frames])
+                held, end = held[self.chunk_frames :], end - self.chunk_frames
+        if not self._gate.is_open:
+            held = held[max(0, len(held) - self._gate.look_back) :]
+        self._held = held.copy()
+        return chunks
+
+    def flush(self) -> list[Chunk]:
+        """End of the stream or a gap in it: return the rest of an open segment and forget it. Statistics stay."""
+        chunks: list[Chunk] = []
+        if self._gate.is_open:
+            chunks += self._full_chunks(self._held, end_of_segment=True)
+            chunks.append(self._last_chunk())
+        self._framer.reset()
+        self._forget_segment()
+        return chunks
+
+    def segments(self, samples: Float32) -> list[Float32]:
+        """The features `(n_frames, n_features)` of each segment of a whole recording. Resets before and after."""
+        self.reset()
+        segments, parts = [], []
+        for chunk in [*self.push(samples), *self.flush()]:
+            parts.append(chunk.features)
+            if chunk.is_last:
+                if chunk.segment is not None:
+                    segments.append(np.concatenate(parts))
+                parts = []
+        self.reset()
+        return segments
+
+    def _full_chunks(self, frames: Float32, end_of_segment: bool = False) -> Iterator[Chunk]:
+        rows = self._extractor.compute(frames)
+        if self._deltas is not None:
+            rows = self._deltas.push(rows)
+            if end_of_segment:
+                rows = np.concatenate([rows, self._deltas.finish()])
+        self._ready = np.concatenate([self._ready, rows])
+        while len(self._ready) >= self.chunk_frames:
+            chunk, self._ready = self._ready[: self.chunk_frames], self._ready[self.chunk_frames :]
+            yield self._chunk(chunk)
+
+    def _last_chunk(self) -> Chunk:
+        gate = self._gate
+        segment = None
+        if gate.n_voiced >= gate.min_speech:
+            last_frame = self._n_frames - 1 - gate.n_since_voiced
+            segment = Segment(self._frame_start_s(self._first_frame), self._frame_end_s(last_frame))
+        rows, self._ready = self._ready, self._ready[:0]
+        return self._chunk(rows, is_last=True, segment=segment)
+
+    def _chunk(self, rows: Float32, is_last: bool = False, segment: Segment | None = None) -> Chunk:
+        self._n_given += len(rows)
+        return Chunk(rows, self._frame_end_s(self._first_frame + self._n_given - 1), is_last, segment)
+
+    def _frame_start_s(self, index: int) -> float:
+        return index * self.config.hop_length / self.config.sample_rate_hz
+
+    def _frame_end_s(self, index: int) -> float:
+        return (index * self.config.hop_length + self.config.window_length) / self.config.sample_rate_hz

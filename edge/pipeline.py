@@ -1,0 +1,181 @@
+"""From samples to scores and detections: everything between the microphone and the light, and no hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.bundle import GOLDEN, Bundle
+from edge.classifier import Classifier
+from edge.errors import BundleError
+from edge.events import Detection, Score
+from edge.frontend import Chunk, FrontEnd, Segment
+from edge.normalize import Normalizer
+from edge.smoothing import Smoother, posterior
+
+Float32 = NDArray[np.float32]
+
+
+class Pipeline:
+    """Takes a stream of samples block by block and says what it heard.
+
+    The answer does not depend on how the stream was cut into blocks. Statistics of the speaker and the microphone live
+    until `reset`, a segment's state until its end.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        manifest = bundle.manifest
+        self.labels = bundle.labels
+        self._decision = manifest.decision
+        self._front_end = FrontEnd(manifest.features, manifest.gate, manifest.model.chunk_frames)
+        self._normalizer = Normalizer(manifest.normalizer, manifest.features.hop_ms)
+        self._classifier = Classifier(bundle)
+        self._smoother = Smoother(manifest.decision)
+        self.reset()
+
+    def reset(self) -> None:
+        """Start as on a new stream."""
+        self._front_end.reset()
+        self._normalizer.reset()
+        self._classifier.reset()
+        self._smoother.reset()
+        self._logits: Float32 | None = None
+        self._last_speech_s = 0.0
+
+    @property
+    def speaking(self) -> bool:
+        """Whether a stretch of speech is open."""
+        return self._front_end.speaking
+
+    @property
+    def level_db(self) -> float:
+        """Level of the last frame, dB relative to full scale."""
+        return self._front_end.level_db
+
+    @property
+    def time_s(self) -> float:
+        """How much of the stream was analysed, in seconds."""
+        return self._front_end.time_s
+
+    @property
+    def silence_s(self) -> float:
+        """Seconds since the end of the last speech, or since the stream began; 0 while somebody speaks."""
+        return 0.0 if self.speaking else self.time_s - self._last_speech_s
+
+    def push(self, samples: Float32) -> list[Score | Detection]:
+        """Take samples `(n,)`, mono, at the bundle's rate; return what they complete, in order."""
+        return [event for chunk in self._front_end.push(samples) for event in self._take(chunk)]
+
+    def flush(self) -> list[Score | Detection]:
+        """End of the stream, or samples were lost: close the open segment and return what it completes."""
+        return [event for chunk in self._front_end.flush() for event in self._take(chunk)]
+
+    def _take(self, chunk: Chunk) -> list[Score | Detection]:
+        events: list[Score | Detection] = []
+        logits = self._classifier.step(self._normalizer.push(chunk.features))
+        if logits is not None:
+            self._logits = logits
+            events.append(self._score(logits, chunk.end_s))
+        if chunk.is_last:
+            if chunk.segment is not None:
+                self._last_speech_s = chunk.segment.end_s
+                if self._logits is not None:
+                    events.append(self._detection(chunk.segment, self._logits))
+            self._classifier.reset()
+            self._logits = None
+        return events
+
+    def _score(self, logits: Float32, time_s: float) -> Score:
+        average, shown = self._smoother.push(posterior(logits, self._decision.temperature), time_s)
+        label = None if shown is None else self.labels[shown]
+        confidence = float(average.max() if shown is None else average[shown])
+        return Score(time_s, self._named(average), label, confidence)
+
+    def _detection(self, segment: Segment, logits: Float32) -> Detection:
+        probs = posterior(logits, self._decision.temperature)
+        label, confidence, uncertain = _decide(probs, self.labels, self._decision.uncertain_below)
+        return Detection(segment.start_s, segment.end_s, label, confidence, self._named(probs), uncertain)
+
+    def _named(self, probs: Float32) -> dict[str, float]:
+        return dict(zip(self.labels, probs.tolist(), strict=True))
+
+
+def _decide(probs: Float32, labels: Sequence[str], uncertain_below: float) -> tuple[str, float, bool]:
+    best = int(np.argmax(probs))
+    confidence = float(probs[best])
+    return labels[best], confidence, confidence < uncertain_below
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What a whole recording was: the mean of its segments, each counting by its length. `label` is None, `confidence`
+    0 and `probs` empty where no speech was found."""
+
+    seconds: float
+    segments: int
+    label: str | None
+    confidence: float
+    probs: Mapping[str, float]
+    uncertain: bool
+
+
+def summarize(detections: Sequence[Detection], bundle: Bundle, seconds: float) -> FileResult:
+    """Combine the detections of one recording of `seconds`."""
+    if not detections:
+        return FileResult(seconds, 0, None, 0.0, {}, True)
+    lengths = np.array([d.end_s - d.start_s for d in detections], np.float32)
+    rows = np.array([[d.probs[label] for label in bundle.labels] for d in detections], np.float32)
+    probs = lengths @ rows / lengths.sum()
+    label, confidence, uncertain = _decide(probs, bundle.labels, bundle.manifest.decision.uncertain_below)
+    named = dict(zip(bundle.labels, probs.tolist(), strict=True))
+    return FileResult(seconds, len(detections), label, confidence, named, uncertain)
+
+
+FEATURE_TOLERANCE = 1e-3
+PROBABILITY_TOLERANCE = 0.02
+"""Kernels of different machines round int8 sums alike but scale them in different orders; a broken one is far off."""
+
+
+def verify_golden(bundle: Bundle) -> None:
+    """Replay the bundle's golden signal through this machine's pipeline and compare.
+
+    Raises BundleError where the features or the probabilities are not what they were at export: a damaged model, or a
+    runtime that computes wrong answers on this processor (it happens).
+    """
+    golden = _load_golden(bundle)
+    manifest = bundle.manifest
+    front_end = FrontEnd(manifest.features, manifest.gate, manifest.model.chunk_frames)
+    samples = golden["samples"].astype(np.float32) / np.float32(32768)
+    features = np.concatenate([np.zeros((0, manifest.features.n_features), np.float32), *front_end.segments(samples)])
+    _compare(bundle, "features", features, golden["features"], FEATURE_TOLERANCE)
+    pipeline = Pipeline(bundle)
+    events = [*pipeline.push(samples), *pipeline.flush()]
+    rows = [list(event.probs.values()) for event in events if isinstance(event, Detection)]
+    probabilities = np.array(rows, np.float32).reshape(len(rows), len(bundle.labels))
+    _compare(bundle, "probabilities", probabilities, golden["probabilities"], PROBABILITY_TOLERANCE)
+
+
+def _load_golden(bundle: Bundle) -> Mapping[str, NDArray[np.floating]]:
+    try:
+        with np.load(bundle.path / GOLDEN, allow_pickle=False) as file:
+            return {name: file[name] for name in ("samples", "features", "probabilities")}
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise BundleError(f"{bundle.path / GOLDEN} cannot be read: {error}; install the bundle again") from None
+
+
+def _compare(bundle: Bundle, what: str, found: Float32, expected: NDArray[np.floating], tolerance: float) -> None:
+    if found.shape != expected.shape:
+        raise BundleError(
+            f"bundle {bundle.id}: the golden signal gives {what} of shape {found.shape}, {expected.shape} at export; "
+            "this program does not compute what the model was trained on"
+        )
+    difference = float(np.abs(found - expected).max(initial=0.0))
+    if not difference <= tolerance:
+        raise BundleError(
+            f"bundle {bundle.id}: {what} of the golden signal differ by {difference:.3g} from those at export "
+            f"(allowed {tolerance:g}); the runtime or the processor computes wrong answers: install another "
+            "version of ai-edge-litert"
+        )
