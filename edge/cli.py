@@ -1,0 +1,201 @@
+"""The command line: arguments in, exit status out.
+
+Only the parser lives here; each command is a module in `edge/commands`, imported when it is called, so that `--help`
+and `config check` start without numpy and without a model runtime.
+
+Exit status: 0 done, 1 a deliberate error (one line on stderr), 2 wrong usage, 130 interrupted, 141 the reader of a
+pipe went away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from edge import __version__
+from edge.errors import TonelightError
+
+DESCRIPTION = "A light that shows the tone of a voice, on a board you own, without a word leaving the room."
+EXAMPLES = """\
+examples:
+  tonelight doctor                       is everything there that is needed?
+  tonelight devices                      which microphones are there?
+  tonelight run                          listen to the microphone, show the tone of the voice
+  tonelight run --source talk.wav        the same from a recording, at its own pace
+  tonelight listen *.wav                 which tone is in these recordings?
+  tonelight history --since 2h           what was heard in the last two hours?
+  tonelight config show > config.toml    a configuration to start from, every key explained
+
+`tonelight COMMAND --help` tells more about one command."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status. `argv` is without the program's name; default: the process's own."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # whoever calls this may have put something simpler there
+            # a file name that the terminal cannot show must not end the program
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        args = build_parser().parse_args(argv)
+        start: Callable[[argparse.Namespace], int] = args.start
+        status = start(args)
+        sys.stdout.flush()
+        return status
+    except TonelightError as error:
+        print(f"tonelight: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit: give it somewhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser; what it parses carries the command to call as `start(args) -> exit status`."""
+    parser = argparse.ArgumentParser(
+        "tonelight", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"tonelight {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    configured = argparse.ArgumentParser(add_help=False)
+    configured.add_argument(
+        "--config", metavar="F", type=Path, help="configuration file (default: the one `config check` names)"
+    )
+
+    def command(
+        name: str, start: Callable[[argparse.Namespace], int], summary: str, *examples: str
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog="\n  ".join(["examples:", *examples]),
+            parents=[configured],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(start=start)
+        return added
+
+    run = command(
+        "run",
+        _run,
+        "listen, show the tone of the voice on the light, and keep a log; until stopped",
+        "tonelight run                              the microphone and the light of the configuration",
+        "tonelight run --source auto                without a microphone: the demo recording that comes along",
+        "tonelight run --source talk.wav --fast     a recording, as fast as the machine can",
+    )
+    run.add_argument(
+        "--source",
+        metavar="mic|auto|FILE",
+        default="mic",
+        help="mic: the microphone, waited for if it is not there yet; auto: the microphone if there is one, else the "
+        "demo recording; FILE: a recording, once (default: mic)",
+    )
+    run.set_defaults(refuse=run.error)
+    run.add_argument("--fast", action="store_true", help="play a recording as fast as possible, not at its own pace")
+
+    listen = command(
+        "listen",
+        _listen,
+        "tell the tone of recordings, with the same pipeline as `run`",
+        "tonelight listen talk.wav                  one line for each stretch of speech, one for the file",
+        "tonelight listen --json *.wav > out.jsonl  the same as JSON Lines, for other programs",
+    )
+    listen.add_argument("file", nargs="+", help="a recording: WAV, FLAC, OGG, MP3 or whatever else libsndfile reads")
+    listen.add_argument("--json", action="store_true", help="print JSON Lines: segment, file and error events")
+
+    command(
+        "devices",
+        _devices,
+        "list the microphones and mark the one that `run` uses",
+        "tonelight devices",
+    )
+
+    leds = command("leds", _leds, "try the light", "tonelight leds test    every emotion and every status, by name")
+    leds.add_argument("what", choices=["test"], help="test: show everything the light can show, one after the other")
+
+    doctor = command(
+        "doctor",
+        _doctor,
+        "check everything that is needed, and say what to do about what is missing",
+        "tonelight doctor           a line for each check; exit status 1 when something is broken",
+        "tonelight doctor --json    the same for other programs",
+    )
+    doctor.add_argument("--json", action="store_true", help="print one JSON object")
+
+    config = command(
+        "config",
+        _config,
+        "check the configuration, or show it with every key explained",
+        "tonelight config check                   which file is used, and is it right?",
+        "tonelight config show > config.toml      a file to start from",
+    )
+    config.add_argument("what", choices=["check", "show"], help="check: name the first mistake; show: print it as TOML")
+
+    history = command(
+        "history",
+        _history,
+        "show what was heard, from the local log",
+        "tonelight history --since 2h               the last two hours, as a table",
+        "tonelight history --since 2026-11-01 --csv > november.csv",
+    )
+    history.add_argument(
+        "--since", metavar="T", help="from when on: 30m, 2h, 1d, yesterday, or a date and time (default: everything)"
+    )
+    form = history.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON Lines, one event each")
+    form.add_argument("--csv", action="store_true", help="print CSV with a header")
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.fast and args.source == "mic":
+        args.refuse("--fast needs a recording: --source FILE")
+    try:
+        from edge.commands import run
+
+        return run.run(args)
+    except KeyboardInterrupt:  # before the daemon watches for it: a clean end all the same
+        return 0
+
+
+def _listen(args: argparse.Namespace) -> int:
+    from edge.commands import listen
+
+    return listen.run(args)
+
+
+def _devices(args: argparse.Namespace) -> int:
+    from edge.commands import devices
+
+    return devices.run(args)
+
+
+def _leds(args: argparse.Namespace) -> int:
+    from edge.commands import leds
+
+    return leds.run(args)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from edge.commands import doctor
+
+    return doctor.run(args)
+
+
+def _config(args: argparse.Namespace) -> int:
+    from edge.commands import config
+
+    return config.run(args)
+
+
+def _history(args: argparse.Namespace) -> int:
+    from edge.commands import history
+
+    return history.run(args)

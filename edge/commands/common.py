@@ -1,0 +1,40 @@
+"""What several commands need."""
+
+from __future__ import annotations
+
+from edge.bundle import Bundle, default_bundle_path, load_bundle
+from edge.config import Config
+from edge.pipeline import Pipeline, verify_golden
+from edge.sources import InputDevice
+from edge.sources.libraries import quiet_stderr
+from edge.sources.microphone import _choose
+
+
+def bundle_of(config: Config) -> Bundle:
+    """The bundle that `config` asks for, else the activated one, else the one that ships with tonelight.
+
+    Raises:
+        BundleError: it is missing, damaged or unknown.
+    """
+    return load_bundle(config.bundle_path or default_bundle_path())
+
+
+def open_pipeline(bundle: Bundle, verify: bool = False) -> Pipeline:
+    """A fresh pipeline; `verify` replays the bundle's golden signal first.
+
+    Raises:
+        BundleError: no runtime is installed, it cannot load the model, or it computes something else here.
+    """
+    with quiet_stderr():  # the runtime announces itself there
+        if verify:
+            verify_golden(bundle)
+        return Pipeline(bundle)
+
+
+def microphone_of(config: Config, devices: list[InputDevice]) -> InputDevice:
+    """The one of `devices` that `run` opens with `config`.
+
+    Raises:
+        SourceError: none of them, or more than one, fits.
+    """
+    return _choose(list(enumerate(devices)), config.audio.device)[1]

@@ -1,0 +1,115 @@
+"""`tonelight run`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from edge import config
+from edge.commands.common import bundle_of, open_pipeline
+from edge.config import Config
+from edge.daemon import Daemon, SystemClock
+from edge.errors import SourceError
+from edge.history import History
+from edge.leds import Lights, open_backend
+from edge.sources import FileSource, MicrophoneSource, Source, input_devices
+
+log = logging.getLogger(__name__)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Listen until stopped, until the recording is over, or until it was silent for long enough.
+
+    Raises:
+        TonelightError: the configuration, the model, the light, PortAudio or the recording cannot be used.
+    """
+    with _log_to_stderr(), _stop_on_signals() as stop:
+        loaded = config.load(args.config)
+        open_source = _source(args.source, loaded, realtime=not args.fast)
+        bundle = bundle_of(loaded)
+        pipeline = open_pipeline(bundle, verify=True)
+        history = None
+        if loaded.history.enabled:
+            history = History(loaded.history_path, loaded.history.max_mb, loaded.history.max_days)
+        Daemon(
+            open_source=open_source,
+            pipeline=pipeline,
+            lights=Lights(open_backend(loaded.leds), loaded.leds.brightness, loaded.leds.colours),
+            history=history,
+            clock=SystemClock(),
+            stop=stop,
+            node=loaded.node_name,
+            model=bundle.id,
+            stop_after_silence_s=loaded.stop_after_silence_s,
+        ).run()
+    return 0
+
+
+def _source(wanted: str, loaded: Config, realtime: bool) -> Callable[[], Source]:
+    """How to open what --source asks for. A recording is opened here, so that trouble with it is the first thing said.
+
+    Raises:
+        AudioError: the recording cannot be read.
+        SourceError: PortAudio is missing; waiting for a microphone would be in vain.
+    """
+    device, block_ms = loaded.audio.device, loaded.audio.block_ms
+    if wanted == "auto":
+        try:
+            # Some sound cards exist only in a configuration file: what counts is that one delivers.
+            with MicrophoneSource(device, block_ms) as microphone:
+                microphone.read(2.0)
+            wanted = "mic"
+        except SourceError as error:
+            log.warning("%s", error)
+            log.warning("playing the demo recording that comes with tonelight instead")
+            wanted = str(config.demo_path())
+    if wanted == "mic":
+        input_devices()
+        return lambda: MicrophoneSource(device, block_ms)
+    recording = FileSource(wanted, block_ms, realtime)
+    return lambda: recording
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set; a second one of them ends the program at once."""
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _log_to_stderr() -> Iterator[None]:
+    """Send the log to stderr: with the time unless the journal adds it, and not into a light that is drawn there."""
+    handler = logging.StreamHandler(sys.stderr)
+    is_terminal = sys.stderr.isatty()
+    begin = "\r\x1b[K" if is_terminal else ""
+    time = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+    handler.setFormatter(logging.Formatter(f"{begin}{time}%(levelname)s %(message)s"))
+    root = logging.getLogger("edge")
+    level = root.level
+    root.addHandler(handler)
+    # Somebody who watches wants to see each stretch of speech; a journal need not know what was felt when.
+    root.setLevel(logging.DEBUG if is_terminal else logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
