@@ -91,7 +91,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return Path(self.model.bundle)
         active = state_dir() / "models" / "active"
         # A link that leads nowhere must be reported, not silently replaced by the shipped model.
-        return active if active.is_symlink() or active.exists() else None
+        return active if os.path.lexists(active) else None
 
 
 def state_dir() -> Path:

@@ -309,12 +309,12 @@ class Daemon:
             except HistoryError as error:
                 log.error("%s", error)
         totals = self.totals
+        lost = f", {totals.n_lost} samples lost in {totals.n_gaps} gaps" if totals.n_gaps else ""
         log.info(
-            "heard %.1f s of sound, %d stretches of speech; %d samples lost in %d gaps",
+            "heard %.1f s of sound, %d stretches of speech%s",
             self._n_samples / SAMPLE_RATE_HZ,
             totals.n_detections,
-            totals.n_lost,
-            totals.n_gaps,
+            lost,
         )
 
 

@@ -19,15 +19,14 @@ def bundle_of(config: Config) -> Bundle:
     return load_bundle(config.bundle_path or default_bundle_path())
 
 
-def open_pipeline(bundle: Bundle, verify: bool = False) -> Pipeline:
-    """A fresh pipeline; `verify` replays the bundle's golden signal first.
+def open_pipeline(bundle: Bundle) -> Pipeline:
+    """A fresh pipeline, once the bundle's golden signal has been replayed: it must compute here what it did at export.
 
     Raises:
         BundleError: no runtime is installed, it cannot load the model, or it computes something else here.
     """
     with quiet_stderr():  # the runtime announces itself there
-        if verify:
-            verify_golden(bundle)
+        verify_golden(bundle)
         return Pipeline(bundle)
 
 

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         loaded = config.load(args.config)
         open_source = _source(args.source, loaded, realtime=not args.fast)
         bundle = bundle_of(loaded)
-        pipeline = open_pipeline(bundle, verify=True)
+        pipeline = open_pipeline(bundle)
         history = None
         if loaded.history.enabled:
             history = History(loaded.history_path, loaded.history.max_mb, loaded.history.max_days)
