@@ -1,0 +1,109 @@
+"""The model card: what a bundle is, what it learned from, what it was measured to do, what it must not be used for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edge.bundle import Manifest, StreamModel
+from edge.labels import EMOTIONS
+
+if TYPE_CHECKING:
+    from train_host.export import Measured, Parity
+    from train_host.scoring import Scores
+    from train_host.train import RunInfo
+
+LIMITS = """\
+## What it is not for
+
+It was trained on actors reading set sentences. What it shows is how a voice sounds to it, not what a person feels.
+Acted emotion is louder than lived emotion; other languages, ages, microphones and rooms lower every figure below.
+Do not use it to judge, grade, hire, treat or police anybody. Since 2 February 2025 Article 5(1)(f) of the EU AI Act
+forbids inferring emotions at workplaces and in education, but for medical or safety reasons; Article 50 asks that
+people exposed to such a system be told.
+"""
+
+
+def render(manifest: Manifest, info: RunInfo, parity: Parity, measured: Measured | None, model_bytes: int) -> str:
+    """The card in Markdown."""
+    features = manifest.features
+    columns = ", ".join(column.upper() for column in features.columns)
+    form = "stream" if isinstance(manifest.model, StreamModel) else "window"
+    parts = [
+        f"# {manifest.name} {manifest.version}",
+        f"Recipe `{manifest.recipe}`, seed {info.seed}, {info.steps} steps; commit {manifest.commit}, "
+        f"{manifest.created}.",
+        f"Eight emotions from speech: {', '.join(EMOTIONS)}. {columns} ({features.n_features} columns) every "
+        f"{features.hop_ms:g} ms at {features.sample_rate_hz // 1000} kHz; {form} form, "
+        f"quantized: {manifest.quantization}; `model.tflite` is {model_bytes / 1024:.0f} KiB.",
+        "Made with " + ", ".join(f"{tool} {version}" for tool, version in sorted(manifest.tools.items())) + ".",
+        LIMITS,
+        "## What it was trained on\n",
+        _table(
+            ("corpus", "clips", "speakers", "terms"),
+            [(use.name, str(use.clips), str(use.speakers), use.licence) for use in manifest.corpora],
+        ),
+        "Several of these terms forbid commercial use; take the weights as bound by them. Speakers held out for "
+        f"validation: {', '.join(info.val_speakers)}.",
+        "## The exported model against the trained one\n",
+        "On the same features of real speech the probabilities of the emotions differ from those of the Keras model by "
+        f"{parity.mean_difference:.4f} on average and {parity.largest_difference:.4f} at most; the likeliest emotion "
+        f"is the same in {100 * parity.agreement:.1f}% of the segments.",
+        "## What it was measured to do\n",
+    ]
+    if measured is None:
+        parts.append("Not measured: the corpora were not at hand when this bundle was exported.")
+        return "\n\n".join(part.strip() for part in parts) + "\n"
+    parts += [
+        "The exported model, run over whole recordings by the device's own pipeline (`tonelight listen`), all eight "
+        "answers allowed. UAR is the mean over the emotions of the share recognised (unweighted average recall).",
+        "### Speakers it was not trained on\n",
+        "These speakers decided nothing but the temperature and the thresholds. They come from the same corpora, so "
+        "the rooms and microphones are known to the model: **expect less of a voice and a room at home**.",
+        _figures(measured.validation),
+        _confusion(measured.validation),
+        "### Speakers it was trained on\n",
+        "**Training data**: these figures say how well the model remembers, and nothing about new voices. They are "
+        "here because figures like them are what is usually published.",
+        _figures(measured.training),
+        *(_corpus(measured.training, corpus) for corpus in sorted({clip.corpus for clip in measured.training.clips})),
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _corpus(scores: Scores, corpus: str) -> str:
+    return f"#### {corpus} (training data)\n\n" + _confusion(scores.of(lambda clip: clip.corpus == corpus))
+
+
+def _figures(scores: Scores) -> str:
+    rows = [("all", scores)]
+    rows += [
+        (name, scores.of(lambda clip, n=name: clip.corpus == n)) for name in sorted({c.corpus for c in scores.clips})
+    ]
+    return _table(
+        ("corpus", "clips", "UAR %", "accuracy %", "calibration error", "speech found %"),
+        [
+            (
+                name,
+                str(len(part.clips)),
+                f"{100 * part.uar:.1f}",
+                f"{100 * part.accuracy:.1f}",
+                f"{part.calibration_error:.3f}",
+                f"{100 * part.speech_found:.1f}",
+            )
+            for name, part in rows
+        ],
+    )
+
+
+def _confusion(scores: Scores) -> str:
+    counts = scores.confusion
+    present = [i for i in range(len(EMOTIONS)) if counts[i].any()]
+    return _table(
+        ("truth \\ answer", *EMOTIONS, "none"),
+        [(EMOTIONS[i], *(str(count) for count in counts[i])) for i in present],
+    )
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

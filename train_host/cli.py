@@ -1,0 +1,168 @@
+"""`tonelight-train`: arguments in, exit status out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge import __version__
+from edge.errors import TonelightError
+from train_host.corpora import command as data_command
+
+EXAMPLES = """\
+from recordings to a light:
+  export TONELIGHT_CORPORA=~/corpora             # folders of RAVDESS, TESS, SAVEE, CREMA-D, ... as they were unpacked
+  tonelight-train data summary                   # what is there
+  tonelight-train train --recipe tonelight       # a run folder under runs/; call it again to go on after a break
+  tonelight-train export runs/tonelight-0 --version 0.2.0
+  tonelight listen --bundle models/tonelight-0.2.0 recording.wav
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status: 0 done, 1 could not, 2 wrong usage, 130 interrupted."""
+    parser = argparse.ArgumentParser(
+        prog="tonelight-train",
+        description="Train the model of tonelight on recordings of emotional speech, and make bundles for boards.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"tonelight {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    data_command.add_arguments(commands)
+    _add_train(commands)
+    _add_export(commands)
+    args = parser.parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports TensorFlow
+    try:
+        return int(args.run(args))
+    except TonelightError as error:
+        print(f"tonelight-train: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("tonelight-train: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+def _add_train(commands) -> None:
+    from train_host.recipes import RECIPES
+
+    parser = commands.add_parser(
+        "train",
+        help="train a recipe into a run folder",
+        description="Train a recipe into a run folder: weights, history, curves, TensorBoard. An interrupted training "
+        "goes on when the same command is given again.",
+        epilog="recipes:\n" + "\n".join(f"  {recipe.name:<12} {recipe.summary}" for recipe in RECIPES.values()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    data_command.add_corpora_argument(parser)
+    parser.add_argument("--recipe", default="tonelight", metavar="R", help="which recipe (default: tonelight)")
+    parser.add_argument("--seed", type=int, default=0, help="of the weights and of every random choice (default: 0)")
+    parser.add_argument("--run", type=Path, dest="folder", metavar="DIR", help="run folder (default: runs/RECIPE-SEED)")
+    parser.add_argument("--only", nargs="+", metavar="CORPUS", help="use these corpora only (default: all but ASED)")
+    parser.add_argument("--steps", type=_positive, metavar="N", help="instead of the recipe's number of steps")
+    parser.set_defaults(run=_train)
+
+
+def _train(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from train_host.folds import everything
+    from train_host.recipes import find_recipe
+
+    console = Console(highlight=False)
+    recipe = find_recipe(args.recipe)
+    clips, sounds = _recordings(args)
+    split = everything(clips)
+    run = args.folder or Path("runs") / f"{recipe.name}-{args.seed}"
+
+    from tempfile import TemporaryDirectory
+
+    from train_host.convert import convert
+    from train_host.train import WEIGHTS, train
+
+    if not (run / WEIGHTS).exists():
+        # a training of hours must not end in a network that no board can run
+        console.print(f"trying the conversion of an untrained {recipe.name} …")
+        with TemporaryDirectory(prefix="tonelight-twin-") as folder:
+            convert(recipe, None, "dynamic", None, Path(folder))
+    train(run, recipe, split, sounds, args.seed, console, steps=args.steps)
+    console.print(f"next: tonelight-train export {run}")
+    return 0
+
+
+def _add_export(commands) -> None:
+    from train_host.convert import QUANTIZATIONS
+
+    parser = commands.add_parser(
+        "export",
+        help="make a bundle of a finished run",
+        description="Convert a finished run to quantized TFLite, compare it with the trained model on real features, "
+        "measure it on the corpora through the device's pipeline, and write the bundle with its card.",
+    )
+    data_command.add_corpora_argument(parser)
+    parser.add_argument("folder", type=Path, metavar="RUN", help="run folder of `tonelight-train train`")
+    parser.add_argument("--quantize", choices=QUANTIZATIONS, default="dynamic", help="default: dynamic (int8 weights)")
+    parser.add_argument("--name", help="of the bundle (default: the recipe's)")
+    parser.add_argument("--version", default=__version__, help=f"of the bundle (default: {__version__})")
+    parser.add_argument("--out", type=Path, default=Path("models"), metavar="DIR", help="where to (default: models)")
+    parser.add_argument("--no-figures", action="store_true", help="do not measure on the corpora; the card says so")
+    parser.set_defaults(run=_export)
+
+
+def _export(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from train_host.export import export
+    from train_host.train import load_run
+
+    info, _ = load_run(args.folder)
+    args.only = list(info.corpora)
+    clips = None if args.no_figures else _recordings(args)[0]
+    bundle = export(
+        args.folder,
+        args.out,
+        name=args.name or info.recipe,
+        version=args.version,
+        quantization=args.quantize,
+        clips=clips,
+        console=Console(highlight=False),
+    )
+    print(f"bundle {bundle}\nnext: tonelight listen --bundle {bundle} FILE")
+    return 0
+
+
+NOT_FOR_WEIGHTS = ("ased",)
+"""Corpora whose authors state no licence: for measuring, unless asked for by name."""
+
+
+def _recordings(args: argparse.Namespace):
+    """Clips and sounds of the corpora that the arguments choose."""
+    from train_host.corpora import find_corpora, find_sounds, load_sounds
+    from train_host.dataset import Sounds
+    from train_host.errors import CorpusError
+
+    root = data_command.corpora_folder(args)
+    corpora = {corpus.name: corpus for corpus in find_corpora(root)}
+    wanted = args.only or [name for name in corpora if name not in NOT_FOR_WEIGHTS]
+    unknown = [name for name in wanted if name not in corpora]
+    if unknown:
+        raise CorpusError(f"{root} holds no corpus {', '.join(unknown)}; it holds {', '.join(corpora)}")
+    clips = [clip for name in wanted for clip in corpora[name].clips]
+    # only sounds that anybody may use: the weights are for everybody
+    sounds = [sound for sound in find_sounds(root) if "private" not in sound.licence]
+    return clips, Sounds(load_sounds(sounds, "noise"), load_sounds(sounds, "rir"))
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,261 @@
+"""A finished run to a bundle: converted, compared with what was trained, calibrated, measured, only then written."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from edge.bundle import CARD, GOLDEN, MANIFEST, MODEL, SCHEMA, Bundle, CorpusUse, Manifest, load_bundle
+from edge.classifier import Classifier
+from edge.events import Detection
+from edge.frontend import FrontEnd
+from edge.labels import EMOTIONS
+from edge.pipeline import Pipeline, verify_golden
+from edge.smoothing import DecisionConfig
+from train_host import card
+from train_host.convert import convert, load_sequences
+from train_host.corpora.clip import Clip
+from train_host.corpora.known import KNOWN
+from train_host.errors import ExportError
+from train_host.golden import golden_signal
+from train_host.metrics import fit_temperature
+from train_host.recipes import Recipe
+from train_host.scoring import Scores, score
+from train_host.train import SEQUENCES, VALIDATION, RunInfo, load_model
+
+Float32 = NDArray[np.float32]
+
+COVERAGE: Final = 0.7
+"""Share of the validation speakers' segments that are answered with an emotion; the rest is `uncertain`."""
+MAX_DIFFERENCE: Final = {"none": 1e-3, "float16": 2e-2, "dynamic": 0.15, "int8": 0.5}
+"""Largest difference of any probability from Keras on real features that an export may show."""
+MIN_AGREEMENT: Final = {"none": 1.0, "float16": 0.99, "dynamic": 0.97, "int8": 0.8}
+"""Least share of segments whose likeliest emotion is Keras' own."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How close the exported model comes to the trained one on the same features."""
+
+    largest_difference: float
+    mean_difference: float
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The bundle on recordings, through the device's pipeline: of speakers it trained on, and of the others."""
+
+    training: Scores
+    validation: Scores
+
+
+def export(
+    run: Path,
+    out: Path,
+    *,
+    name: str,
+    version: str,
+    quantization: str,
+    clips: Sequence[Clip] | None,
+    console: Console,
+) -> Path:
+    """Make the bundle `out/<name>-<version>` from the finished run in folder `run`; return its path.
+
+    `clips` are the recordings of the run's corpora, to measure the bundle on; None leaves its figures out and the card
+    says so. Raises ExportError where the bundle exists or the converted model does not say what the trained one says.
+    """
+    target = out / f"{name}-{version}"
+    if target.exists():
+        raise ExportError(f"{target} exists; give another --version, or delete it first: a bundle never changes")
+    info, recipe, model = load_model(run)
+    with np.load(run / VALIDATION) as file:
+        logits, truth = file["logits"], file["truth"]
+    sequences = load_sequences(run / SEQUENCES)
+
+    with TemporaryDirectory(prefix="tonelight-export-") as folder:
+        draft = Path(folder) / target.name
+        draft.mkdir()
+        console.print(f"converting {run} to TFLite ({quantization}) …")
+        tensors = convert(recipe, run / "weights.npz", quantization, run / SEQUENCES, draft)
+        (draft / "tensors.json").unlink()
+        temperature = fit_temperature(logits, truth)
+        decision = decide(logits, temperature)
+        manifest = Manifest(
+            schema=SCHEMA,
+            name=name,
+            version=version,
+            created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            recipe=recipe.name,
+            labels=EMOTIONS,
+            features=recipe.features,
+            gate=recipe.gate,
+            normalizer=info.normalizer,
+            model=tensors,
+            quantization=quantization,
+            decision=decision,
+            metrics={},
+            corpora=tuple(
+                CorpusUse(corpus, clips_, speakers, KNOWN[corpus].licence if corpus in KNOWN else "not stated")
+                for corpus, (clips_, speakers) in sorted(info.corpora.items())
+            ),
+            commit=_commit(),
+            tools=_tools(info),
+            files={},
+        )
+        (draft / CARD).write_text("draft\n")
+        np.savez_compressed(draft / GOLDEN, samples=np.zeros(0), features=np.zeros(0), probabilities=np.zeros(0))
+        _write_manifest(draft, manifest)
+
+        parity = check_parity(load_bundle(draft), model, recipe, sequences, quantization)
+        console.print(
+            f"parity with Keras on {len(sequences)} real segments: probabilities differ by "
+            f"{parity.mean_difference:.4f} on average, {parity.largest_difference:.4f} at most; same emotion in {100 * parity.agreement:.1f}%"
+        )
+        _write_golden(load_bundle(draft))
+        _write_manifest(draft, manifest)
+        measured = None if clips is None else _measure(draft, info, clips, console)
+        metrics = {"parity_agreement": parity.agreement, "parity_mean_difference": parity.mean_difference}
+        if measured is not None:
+            metrics |= {
+                "uar_validation_speakers": measured.validation.uar,
+                "accuracy_validation_speakers": measured.validation.accuracy,
+                "calibration_error_validation_speakers": measured.validation.calibration_error,
+                "uar_training_speakers": measured.training.uar,
+            }
+        manifest = msgspec.structs.replace(manifest, metrics={k: round(v, 4) for k, v in metrics.items()})
+        size = (draft / MODEL).stat().st_size
+        (draft / CARD).write_text(card.render(manifest, info, parity, measured, size))
+        _write_manifest(draft, manifest)
+        verify_golden(load_bundle(draft))
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(draft, target)
+    return target
+
+
+def decide(logits: Float32, temperature: float) -> DecisionConfig:
+    """Thresholds from the validation speakers' logits: an emotion is named for `COVERAGE` of the segments."""
+    scaled = logits / temperature
+    exponential = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    confidence = (exponential / exponential.sum(axis=1, keepdims=True)).max(axis=1)
+    threshold = round(float(np.quantile(confidence, 1 - COVERAGE)), 3)
+    return DecisionConfig(
+        temperature=round(temperature, 4),
+        time_constant_s=0.6,
+        enter=threshold,
+        exit=round(0.8 * threshold, 3),
+        uncertain_below=threshold,
+    )
+
+
+def check_parity(bundle: Bundle, model, recipe: Recipe, sequences: Sequence[Float32], quantization: str) -> Parity:
+    """Compare the bundle's model, run as the device runs it, with Keras on normalised features of real segments.
+
+    Raises ExportError where they differ by more than the quantization explains.
+    """
+    from train_host.batches import pad
+
+    classifier = Classifier(bundle)
+    chunk = bundle.manifest.model.chunk_frames
+    found, expected = [], []
+    for sequence in sequences:
+        classifier.reset()
+        logits = None
+        for start in range(0, len(sequence), chunk):
+            step = classifier.step(sequence[start : start + chunk])
+            logits = logits if step is None else step
+        if logits is None:
+            continue
+        whole = sequence[-recipe.window_frames :] if recipe.form == "window" else sequence
+        n_frames = recipe.window_frames if recipe.form == "window" else -(-len(whole) // 128) * 128
+        expected.append(np.asarray(model.predict_on_batch(pad([whole], n_frames, recipe)))[0])
+        found.append(logits)
+    a, b = _softmax(np.array(found)), _softmax(np.array(expected))
+    difference = np.abs(a - b).max(axis=1)
+    parity = Parity(float(difference.max()), float(difference.mean()), float(np.mean(a.argmax(1) == b.argmax(1))))
+    if parity.largest_difference > MAX_DIFFERENCE[quantization] or parity.agreement < MIN_AGREEMENT[quantization]:
+        raise ExportError(
+            f"the converted model ({quantization}) does not say what the trained one says: probabilities differ by up "
+            f"to {parity.largest_difference:.3f} (allowed {MAX_DIFFERENCE[quantization]}), the emotion agrees in "
+            f"{100 * parity.agreement:.1f}% (needed {100 * MIN_AGREEMENT[quantization]:.0f}%); use --quantize dynamic"
+        )
+    return parity
+
+
+def _measure(draft: Path, info: RunInfo, clips: Sequence[Clip], console: Console) -> Measured:
+    from train_host.train import progress_bar
+
+    train, val = set(info.train_speakers), set(info.val_speakers)
+    known = [clip for clip in clips if clip.speaker_id in train | val]
+    if not any(clip.speaker_id in train for clip in known) or not any(clip.speaker_id in val for clip in known):
+        raise ExportError(
+            "the corpora at hand are not those of the run; name their folder by --corpora, or leave it out"
+        )
+    with progress_bar(console) as progress:
+        task = progress.add_task("measuring on the device's pipeline", total=len(known))
+        scores = score(draft, known, lambda: progress.advance(task))
+    return Measured(scores.of(lambda clip: clip.speaker_id in train), scores.of(lambda clip: clip.speaker_id in val))
+
+
+def _write_golden(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    samples = golden_signal()
+    as_float = samples.astype(np.float32) / np.float32(32768)
+    front_end = FrontEnd(manifest.features, manifest.gate, manifest.model.chunk_frames)
+    pipeline = Pipeline(bundle)
+    events = [*pipeline.push(as_float), *pipeline.flush()]
+    probabilities = [list(event.probs.values()) for event in events if isinstance(event, Detection)]
+    if not probabilities:
+        raise ExportError("the gate of this recipe hears nothing in the golden signal; its settings shut out speech")
+    np.savez_compressed(
+        bundle.path / GOLDEN,
+        samples=samples,
+        features=np.concatenate(front_end.segments(as_float)),
+        probabilities=np.array(probabilities, np.float32),
+    )
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (MODEL, GOLDEN, CARD)}
+    content = msgspec.json.encode(msgspec.structs.replace(manifest, files=files))
+    (folder / MANIFEST).write_bytes(msgspec.json.format(content, indent=1) + b"\n")
+
+
+def _softmax(logits: Float32) -> Float32:
+    exponential = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponential / exponential.sum(axis=1, keepdims=True)
+
+
+def _tools(info: RunInfo) -> dict[str, str]:
+    return {
+        **info.tools,
+        **{tool: version(tool) for tool in ("tensorflow", "keras", "ai-edge-litert", "numpy", "tonelight")},
+    }
+
+
+def _commit() -> str:
+    """Commit of the checkout this runs from, with a "+" where it was changed; "unknown" outside of one."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--", ".", "../edge"], cwd=here, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("+" if changed else "")

@@ -1,0 +1,49 @@
+"""Figures of merit. `truth` and `answers` are indices into the labels, shape `(n,)`; answers may be -1 for none."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def confusion(truth: ArrayLike, answers: ArrayLike, n_labels: int) -> NDArray[np.int64]:
+    """Counts, rows the truth, columns the answers: `(n_labels, n_labels + 1)`; the last column is no answer."""
+    counts = np.zeros((n_labels, n_labels + 1), np.int64)
+    # -1 counts from the end: the column of no answer
+    np.add.at(counts, (np.asarray(truth, np.int64), np.asarray(answers, np.int64)), 1)
+    return counts
+
+
+def unweighted_average_recall(truth: ArrayLike, answers: ArrayLike) -> float:
+    """Mean over the labels that occur in `truth` of the share of their examples that was recognised."""
+    truth, answers = np.asarray(truth), np.asarray(answers)
+    if len(truth) == 0:
+        raise ValueError("no examples: there is no recall of nothing")
+    return float(np.mean([(answers[truth == label] == label).mean() for label in np.unique(truth)]))
+
+
+def calibration_error(confidence: ArrayLike, is_right: ArrayLike, n_bins: int = 15) -> float:
+    """Expected calibration error: how far confidence and accuracy lie apart, over bins of equal width (Guo 2017)."""
+    confidence, is_right = np.asarray(confidence, float), np.asarray(is_right, float)
+    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    gaps = [
+        abs(confidence[bins == b].mean() - is_right[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)
+    ]
+    return float(np.sum(gaps))
+
+
+def fit_temperature(logits: NDArray[np.float32], truth: ArrayLike) -> float:
+    """What to divide logits `(n, n_labels)` by, so that their softmax fits `truth` best in likelihood (Guo 2017).
+
+    Logits of -inf mark labels that an example cannot have.
+    """
+    truth = np.asarray(truth)
+    candidates = np.geomspace(0.25, 8, 161)
+
+    def loss(temperature: float) -> float:
+        scaled = logits / temperature
+        peak = scaled.max(axis=1)
+        log_sum = peak + np.log(np.exp(scaled - peak[:, None]).sum(axis=1))
+        return float(np.mean(log_sum - scaled[np.arange(len(truth)), truth]))
+
+    return float(candidates[np.argmin([loss(temperature) for temperature in candidates])])

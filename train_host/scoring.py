@@ -1,0 +1,95 @@
+"""What an exported bundle says of recordings it is given: the device's own pipeline, run over a corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.bundle import Bundle, load_bundle
+from edge.errors import AudioError
+from edge.events import Detection
+from edge.labels import EMOTIONS
+from edge.pipeline import Pipeline, summarize
+from train_host.corpora.clip import Clip
+from train_host.metrics import calibration_error, confusion, unweighted_average_recall
+from train_host.recordings import read_recording
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Answers of a bundle to clips: indices into `EMOTIONS`, -1 where it found no speech or could not read the file."""
+
+    clips: tuple[Clip, ...]
+    answers: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+
+    @property
+    def truth(self) -> NDArray[np.int64]:
+        return np.array([EMOTIONS.index(clip.emotion) for clip in self.clips], np.int64)
+
+    @property
+    def uar(self) -> float:
+        """Unweighted average recall, all eight answers allowed, as the device gives them."""
+        return unweighted_average_recall(self.truth, self.answers)
+
+    @property
+    def accuracy(self) -> float:
+        return float(np.mean(self.answers == self.truth))
+
+    @property
+    def calibration_error(self) -> float:
+        return calibration_error(self.confidence, self.answers == self.truth)
+
+    @property
+    def speech_found(self) -> float:
+        """Share of the clips in which speech was found."""
+        return float(np.mean(self.answers >= 0))
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        return confusion(self.truth, self.answers, len(EMOTIONS))
+
+    def of(self, keep: Callable[[Clip], bool]) -> Scores:
+        """The part of the clips that `keep` says yes to."""
+        chosen = [i for i, clip in enumerate(self.clips) if keep(clip)]
+        return Scores(tuple(self.clips[i] for i in chosen), self.answers[chosen], self.confidence[chosen])
+
+
+def score(
+    bundle: Path, clips: Sequence[Clip], on_clip: Callable[[], None] = lambda: None, n_processes: int | None = None
+) -> Scores:
+    """Run the bundle in folder `bundle` over `clips`, one process for each core."""
+    answers, confidence = [], []
+    with ProcessPoolExecutor(n_processes, get_context("spawn"), _start_worker, (bundle,)) as workers:
+        for label, probability in workers.map(_answer, [clip.path for clip in clips], chunksize=16):
+            answers.append(-1 if label is None else EMOTIONS.index(label))
+            confidence.append(probability)
+            on_clip()
+    return Scores(tuple(clips), np.array(answers, np.int64), np.array(confidence))
+
+
+_bundle: Bundle
+_pipeline: Pipeline
+
+
+def _start_worker(path: Path) -> None:
+    global _bundle, _pipeline
+    _bundle = load_bundle(path)
+    _pipeline = Pipeline(_bundle)
+
+
+def _answer(path: Path) -> tuple[str | None, float]:
+    try:
+        samples = read_recording(path)
+    except AudioError:
+        return None, 0.0
+    _pipeline.reset()
+    events = [*_pipeline.push(samples), *_pipeline.flush()]
+    result = summarize([e for e in events if isinstance(e, Detection)], _bundle, len(samples) / 16000)
+    return result.label, result.confidence

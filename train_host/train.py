@@ -1,0 +1,398 @@
+"""Training, from top to bottom: a run folder in the end, and at any moment enough in it to go on after an interruption.
+
+runs/<name>/
+    run.json           recipe, seed, corpora, speakers of each side, normalisation: everything but the weights
+    checkpoint.npz     weights, their average, the optimizer and the step; replaced every `CHECKPOINT_STEPS`
+    history.csv        loss and validation UAR over the steps
+    weights.npz        the averaged weights, once training has ended
+    validation.npz     what they say of the validation speakers: logits and truth, to calibrate on
+    sequences.npz      normalised features of some of their segments, to check and calibrate an export on
+    curves.png, tensorboard/
+"""
+
+from __future__ import annotations
+
+import csv
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import keras
+import msgspec
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from edge.labels import EMOTIONS
+from edge.normalize import Normalizer, NormalizerConfig
+from train_host import plots
+from train_host.batches import N_LABELS, Batches, fit_normalizer, label_mask, pad
+from train_host.corpora.clip import Clip
+from train_host.dataset import Example, Extraction, Sounds
+from train_host.errors import TrainingError
+from train_host.folds import Split
+from train_host.metrics import unweighted_average_recall
+from train_host.recipes import Recipe, find_recipe
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+CHECKPOINT_STEPS: Final = 250
+AVERAGE_EVERY: Final = 10
+"""Steps between two updates of the averaged weights; ten steps change them little, and copying them costs."""
+RUN, CHECKPOINT, HISTORY, WEIGHTS = "run.json", "checkpoint.npz", "history.csv", "weights.npz"
+VALIDATION, SEQUENCES = "validation.npz", "sequences.npz"
+N_SEQUENCES: Final = 128
+
+
+class RunInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a run is, but for its weights."""
+
+    recipe: str
+    seed: int
+    steps: int
+    split: str
+    train_speakers: tuple[str, ...]
+    val_speakers: tuple[str, ...]
+    corpora: dict[str, tuple[int, int]]
+    """Clips and speakers that train, for each corpus."""
+    normalizer: NormalizerConfig
+    tools: dict[str, str]
+
+
+@dataclass
+class Data:
+    """What a run trains and validates on."""
+
+    train: list[Example]
+    val: list[Example]
+    failed: dict[Path, str]
+    n_drowned: int
+
+
+def load_data(split: Split, recipe: Recipe, sounds: Sounds, console: Console, cache: Path | None = None) -> Data:
+    """Features of the split's clips, from the cache where they are in it; the training side in all its views."""
+    extraction = Extraction(recipe, sounds, cache)
+    n_views = recipe.training.views
+    train: list[Example] = []
+    with progress_bar(console) as progress:
+        task = progress.add_task("features", total=len(split.train) * (1 + n_views) + len(split.val))
+
+        def advance(n: int) -> None:
+            progress.advance(task, n)
+
+        for view in range(1 + n_views):
+            train += extraction.examples(split.train, view, advance)
+        val = extraction.examples(split.val, 0, advance)
+    return Data(train, val, extraction.failed, extraction.n_drowned)
+
+
+def train(
+    run: Path, recipe: Recipe, split: Split, sounds: Sounds, seed: int, console: Console, *, steps: int | None = None
+) -> None:
+    """Train `recipe` on `split` into the folder `run`; where it holds an unfinished run of the same kind, go on.
+
+    `steps` replaces the recipe's number of steps. Raises TrainingError where `run` holds something else.
+    """
+    n_steps = steps or recipe.training.steps
+    if (run / WEIGHTS).exists():
+        raise TrainingError(f"{run} holds a finished run; give another folder by --run, or export it: it is done")
+    data = load_data(split, recipe, sounds, console)
+    for path, reason in data.failed.items():
+        console.print(f"[yellow]left out[/] {path}: {reason}")
+    if data.n_drowned:
+        console.print(f"{data.n_drowned} augmented copies left out: no speech found in their noise")
+    if not data.train or not data.val:
+        raise TrainingError(
+            f"split {split.name}: nothing left to train or to validate on; see `tonelight-train data verify`"
+        )
+
+    # the network, compiled; the conversion is tried before any time is spent (train_host.export does it in the command)
+    keras.utils.set_random_seed(seed)
+    model = recipe.build(recipe.features.n_features)
+    compile_model(model, recipe, n_steps)
+    info = RunInfo(
+        recipe=recipe.name,
+        seed=seed,
+        steps=n_steps,
+        split=split.name,
+        train_speakers=_speakers(split.train),
+        val_speakers=_speakers(split.val),
+        corpora=_corpora(split.train),
+        normalizer=fit_normalizer(data.train, recipe),
+        tools={"python": platform.python_version(), "keras": keras.__version__, "backend": keras.backend.backend()},
+    )
+    averager = Averager(model, recipe.training.average)
+    first_step = _begin(run, info, model, averager, console)
+
+    # the loop
+    batches = Batches(data.train, recipe, info.normalizer, seed, CHECKPOINT_STEPS, workers=1, max_queue_size=8)
+    inputs, labels, corpora = validation_inputs(data.val, recipe, info)
+    masks = label_mask(data.train)
+    tensorboard = keras.callbacks.TensorBoard(str(run / "tensorboard"), update_freq=50, write_graph=False)
+    with progress_bar(console) as progress:
+        task = progress.add_task("training", total=n_steps, completed=first_step)
+        on_step = _StepBar(progress, task)
+        for step in range(first_step, n_steps, CHECKPOINT_STEPS):
+            batches.first_step = step
+            history = model.fit(
+                batches,
+                steps_per_epoch=min(CHECKPOINT_STEPS, n_steps - step),
+                initial_epoch=step // CHECKPOINT_STEPS,
+                epochs=step // CHECKPOINT_STEPS + 1,
+                shuffle=False,
+                verbose=0,
+                callbacks=[averager, on_step, tensorboard],
+            )
+            done = min(step + CHECKPOINT_STEPS, n_steps)
+            with averager.applied():
+                logits = predict(model, inputs)
+            uar = unweighted_average_recall(labels, masked_argmax(logits, corpora, masks))
+            row = {"step": done, "loss": history.history["loss"][-1], "val_uar": uar}
+            _append(run / HISTORY, row)
+            _save_checkpoint(run / CHECKPOINT, done, model, averager)
+            progress.update(
+                task, description=f"training  loss {row['loss']:.3f}  UAR of unseen speakers {100 * uar:.1f}%"
+            )
+
+    averager.apply()
+    # emotions that its corpus lacks are no answer to be calibrated on
+    allowed = np.array([masks[corpus] > 0 for corpus in corpora])
+    np.savez(run / VALIDATION, logits=np.where(allowed, predict(model, inputs), -np.inf), truth=labels)
+    every = max(1, len(data.val) // N_SEQUENCES)
+    np.savez(run / SEQUENCES, **{f"{i:04}": normalized(e, recipe, info) for i, e in enumerate(data.val[::every])})
+    _save_arrays(run / WEIGHTS, {"weights": model.get_weights()})
+    (run / CHECKPOINT).unlink()
+    plots.curves(run / HISTORY, run / "curves.png")
+    console.print(f"[green]trained[/] {run}: UAR of the validation speakers {100 * uar:.1f}%")
+
+
+def normalized(example: Example, recipe: Recipe, info: RunInfo) -> NDArray[np.float32]:
+    """Features as the network sees them, `(n_frames, n_features)`."""
+    return Normalizer(info.normalizer, recipe.features.hop_ms).push(example.features.astype(np.float32))
+
+
+def compile_model(model: keras.Model, recipe: Recipe, n_steps: int) -> None:
+    """AdamW with warm-up and cosine, and the masked loss."""
+    training = recipe.training
+    schedule = keras.optimizers.schedules.CosineDecay(
+        training.learning_rate / 25,
+        decay_steps=max(1, round(0.95 * n_steps)),
+        alpha=0.01,
+        warmup_target=training.learning_rate,
+        warmup_steps=max(1, round(0.05 * n_steps)),
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=training.weight_decay, clipnorm=1.0)
+    # XLA made this network five times slower on CPUs with TensorFlow; JAX has no other way
+    jit = "auto" if keras.backend.backend() == "jax" else False
+    model.compile(optimizer, loss=masked_loss(training.label_smoothing), jit_compile=jit)
+
+
+def masked_loss(label_smoothing: float) -> Callable:
+    """Cross entropy over the emotions that the example's corpus has; the others can be neither right nor wrong.
+
+    Takes `targets (B, 16)` (one-hot, mask) and `logits (B, 8)`, gives `(B,)`.
+    """
+
+    def loss(targets, logits):
+        truth, mask = targets[:, :N_LABELS], targets[:, N_LABELS:]
+        smooth = (1 - label_smoothing) * truth + label_smoothing * mask / ops.sum(mask, axis=1, keepdims=True)
+        return -ops.sum(smooth * ops.log_softmax(logits + (mask - 1) * 1e9), axis=1)
+
+    return loss
+
+
+class Averager(keras.callbacks.Callback):
+    """Exponential moving average of the weights: less noise than the last step, at no cost on the board."""
+
+    def __init__(self, model: keras.Model, momentum: float) -> None:
+        super().__init__()
+        self._network = model
+        self._momentum = momentum**AVERAGE_EVERY
+        self._batch = 0
+        self.weights: list[NDArray[np.float32]] = model.get_weights()
+        self.n_updates = 0
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self._batch += 1
+        if self._batch % AVERAGE_EVERY:
+            return
+        self.n_updates += 1
+        # no memory of the random start: the first updates are a plain mean
+        momentum = min(self._momentum, 1 - 1 / self.n_updates)
+        self.weights = [
+            momentum * average + (1 - momentum) * weight
+            for average, weight in zip(self.weights, self._network.get_weights(), strict=True)
+        ]
+
+    def apply(self) -> None:
+        """Give the network its averaged weights, for good."""
+        self._network.set_weights(self.weights)
+
+    def applied(self):
+        """The network with its averaged weights, inside a `with` block."""
+        return _Applied(self._network, self.weights)
+
+
+class _Applied:
+    def __init__(self, model: keras.Model, weights: list[NDArray[np.float32]]) -> None:
+        self._model, self._weights = model, weights
+
+    def __enter__(self) -> None:
+        self._own = self._model.get_weights()
+        self._model.set_weights(self._weights)
+
+    def __exit__(self, *exception: object) -> None:
+        self._model.set_weights(self._own)
+
+
+def validation_inputs(
+    examples: Sequence[Example], recipe: Recipe, info: RunInfo
+) -> tuple[list, NDArray[np.int64], list[str]]:
+    """Batches of whole segments, with the label and the corpus of each segment in the same order."""
+    ordered = sorted(examples, key=lambda example: len(example.features))
+    batches = []
+    for i in range(0, len(ordered), 64):
+        sequences = [normalized(example, recipe, info) for example in ordered[i : i + 64]]
+        if recipe.form == "window":
+            sequences = [sequence[-recipe.window_frames :] for sequence in sequences]
+            batches.append(pad(sequences, recipe.window_frames, recipe))
+        else:
+            # few different lengths, because each is compiled once
+            n_frames = -(-max(map(len, sequences)) // 128) * 128
+            batches.append(pad(sequences, n_frames, recipe))
+    labels = np.array([EMOTIONS.index(example.clip.emotion) for example in ordered])
+    return batches, labels, [example.clip.corpus for example in ordered]
+
+
+def predict(model: keras.Model, inputs: Sequence) -> NDArray[np.float32]:
+    """Logits `(n, 8)` of batches of inputs."""
+    return np.concatenate([np.asarray(model.predict_on_batch(batch)) for batch in inputs])
+
+
+def masked_argmax(
+    logits: NDArray[np.float32], corpora: Sequence[str], masks: dict[str, NDArray[np.float32]]
+) -> NDArray[np.int64]:
+    """The likeliest of the emotions that each example's corpus has."""
+    allowed = np.array([masks[corpus] > 0 for corpus in corpora])
+    return np.argmax(np.where(allowed, logits, -np.inf), axis=1)
+
+
+def load_run(run: Path) -> tuple[RunInfo, Recipe]:
+    """What a run folder says of itself. Raises TrainingError where it is none."""
+    try:
+        info = msgspec.json.decode((run / RUN).read_bytes(), type=RunInfo)
+    except FileNotFoundError:
+        raise TrainingError(f"{run} is no run folder (it has no {RUN}); `tonelight-train train` makes one") from None
+    except msgspec.DecodeError as error:
+        raise TrainingError(f"{run / RUN}: {error}; train again") from None
+    return info, find_recipe(info.recipe)
+
+
+def load_model(run: Path) -> tuple[RunInfo, Recipe, keras.Model]:
+    """The finished run's network with its averaged weights. Raises TrainingError where it is not finished."""
+    info, recipe = load_run(run)
+    if not (run / WEIGHTS).exists():
+        raise TrainingError(
+            f"{run} is not finished; go on with `tonelight-train train --recipe {recipe.name} --run {run}`"
+        )
+    model = recipe.build(recipe.features.n_features)
+    model.set_weights(_load_arrays(run / WEIGHTS)["weights"])
+    return info, recipe, model
+
+
+def _begin(run: Path, info: RunInfo, model: keras.Model, averager: Averager, console: Console) -> int:
+    """Write `run.json`, or check it and take up the checkpoint; the step to go on from."""
+    run.mkdir(parents=True, exist_ok=True)
+    if not (run / RUN).exists():
+        (run / RUN).write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=1))
+        return 0
+    known, _ = load_run(run)
+    for field in ("recipe", "seed", "steps", "split", "corpora"):
+        if getattr(known, field) != getattr(info, field):
+            raise TrainingError(
+                f"{run} is a run of another kind ({field} {getattr(known, field)}, now {getattr(info, field)}); "
+                "give another folder by --run"
+            )
+    if not (run / CHECKPOINT).exists():
+        return 0
+    arrays = _load_arrays(run / CHECKPOINT)
+    model.optimizer.build(model.trainable_variables)
+    model.set_weights(arrays["weights"])
+    averager.weights = arrays["average"]
+    for variable, value in zip(model.optimizer.variables, arrays["optimizer"], strict=True):
+        variable.assign(value)
+    (step,), (averager.n_updates,) = arrays["step"], arrays["updates"]
+    console.print(f"going on with {run} from step {int(step)}")
+    return int(step)
+
+
+def _save_checkpoint(path: Path, step: int, model: keras.Model, averager: Averager) -> None:
+    _save_arrays(
+        path,
+        {
+            "weights": model.get_weights(),
+            "average": averager.weights,
+            "optimizer": [np.asarray(variable) for variable in model.optimizer.variables],
+            "step": [np.array(step)],
+            "updates": [np.array(averager.n_updates)],
+        },
+    )
+
+
+def _save_arrays(path: Path, groups: dict[str, Sequence[NDArray]]) -> None:
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez(temporary, **{f"{name}.{i:03}": a for name, group in groups.items() for i, a in enumerate(group)})
+    temporary.replace(path)  # whole or not at all
+
+
+def _load_arrays(path: Path) -> dict[str, list[NDArray]]:
+    groups: dict[str, list[NDArray]] = {}
+    with np.load(path) as file:
+        for key in sorted(file.files):
+            groups.setdefault(key.rsplit(".", 1)[0], []).append(file[key])
+    return groups
+
+
+def _append(path: Path, row: dict[str, float]) -> None:
+    is_new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, row.keys())
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+class _StepBar(keras.callbacks.Callback):
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        super().__init__()
+        self._progress, self._task = progress, task
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self._progress.advance(self._task)
+
+
+def progress_bar(console: Console) -> Progress:
+    """The one look of long work: what, how far, since when, how much longer."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def _speakers(clips: Sequence[Clip]) -> tuple[str, ...]:
+    return tuple(sorted({clip.speaker_id for clip in clips}))
+
+
+def _corpora(clips: Sequence[Clip]) -> dict[str, tuple[int, int]]:
+    names = sorted({clip.corpus for clip in clips})
+    mine = {name: [clip for clip in clips if clip.corpus == name] for name in names}
+    return {name: (len(of), len({clip.speaker for clip in of})) for name, of in mine.items()}
