@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge import config
@@ -183,6 +183,7 @@ def test_the_defaults_survive_a_round_trip(tmp_path):
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
+@settings(deadline=None, derandomize=True)
 @given(
     node=text,
     silence_s=st.floats(0, 86_400),

@@ -1,0 +1,118 @@
+"""Each check, in the state in which it has something to say."""
+
+import json
+import os
+import sqlite3
+import sys
+import tempfile
+from pathlib import Path
+
+from edge import doctor
+from edge.bundle import default_bundle_path
+from edge.cli import main
+from edge.doctor import Check
+
+CHECKS = ["python", "numpy", "runtime", "config", "model", "microphone", "light", "log", "disk", "clock"]
+
+
+def checks(home: Path, text: str = "") -> dict[str, Check]:
+    file = home / "mine.toml"
+    file.write_text(text)
+    found = {check.name: check for check in doctor.examine(file)}
+    assert list(found) == CHECKS
+    for check in found.values():
+        assert check.message and "\n" not in check.message
+    return found
+
+
+def test_a_healthy_machine_has_nothing_broken(home):
+    found = checks(home)
+    assert {name for name, check in found.items() if check.state == "broken"} == set()
+    assert found["model"].message.startswith(f"tonelight-0.1.0 in {default_bundle_path()}: whole, and computes")
+    assert found["runtime"].message.split()[0] in ("ai-edge-litert", "tflite-runtime")
+    assert found["python"].message.startswith(".".join(map(str, sys.version_info[:3])))
+
+
+def test_the_command_prints_a_line_for_each_check(home, capsys):
+    status = main(["doctor"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == CHECKS
+    assert status == any(line.startswith("broken") for line in lines)
+
+
+def test_as_json(home, capsys):
+    (home / "mine.toml").write_text("nod = 1")
+    assert main(["doctor", "--json", "--config", str(home / "mine.toml")]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"] is False
+    assert [check["name"] for check in told["checks"]] == CHECKS
+    broken = {check["name"]: check["message"] for check in told["checks"] if check["state"] == "broken"}
+    assert broken["config"].startswith(f"{home}/mine.toml: unknown key nod (did you mean node?)")
+
+
+def test_a_damaged_model_is_broken(home):
+    found = checks(home, f"[model]\nbundle = '{home}/nowhere-1.0.0'")
+    assert found["model"].state == "broken"
+    assert found["model"].message.startswith(f"bundle {home}/nowhere-1.0.0 does not exist; ")
+
+
+def test_a_microphone_that_was_named_and_is_not_there_is_broken(home):
+    check = checks(home, "[audio]\ndevice = 'no such thing'")["microphone"]
+    assert check.state == "broken"
+
+
+def test_a_light_that_cannot_be_driven_is_broken(home):
+    # no test runs on a board: there is no GPIO here to be driven
+    check = checks(home, "[leds]\nkind = 'rgb'")["light"]
+    assert check.state == "broken"
+    assert "leds.kind" in check.message or "GPIO" in check.message
+
+
+def test_a_log_that_does_not_exist_yet_is_fine(home):
+    assert checks(home)["log"] == Check("log", "ok", f"{home}/state/history.db will be created")
+
+
+def test_a_log_that_is_turned_off_is_fine(home):
+    assert checks(home, "[history]\nenabled = false")["log"].state == "ok"
+
+
+def test_a_log_that_cannot_be_created_is_broken():
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "mine.toml").write_text("[history]\npath = 'log/history.db'")
+        (Path(name) / "log").mkdir(mode=0o555)
+        Path(name).chmod(0o755)
+        root = os.geteuid() == 0
+        if root:
+            os.setresuid(65534, 65534, 0)  # to root nothing is forbidden
+        try:
+            check = next(check for check in doctor.examine(Path(name) / "mine.toml") if check.name == "log")
+        finally:
+            if root:
+                os.setresuid(0, 0, 0)
+    assert check.state == "broken"
+    assert f"no write permission in {name}/log" in check.message
+
+
+def test_a_log_that_is_something_else_is_broken(home):
+    (home / "state").mkdir()
+    (home / "state" / "history.db").write_text("my diary\n" * 1000)
+    check = checks(home)["log"]
+    assert check.state == "broken"
+    assert check.message.startswith(f"{home}/state/history.db: the log cannot be read: ")
+
+
+def test_a_log_says_how_large_it_is(home):
+    from edge.history import History
+
+    log = History(home / "state" / "history.db", max_mb=1, max_days=1)
+    log.flush()
+    log.close()
+    check = checks(home)["log"]
+    assert check.state == "ok"
+    assert check.message.endswith(" of at most 64 MB")
+    with sqlite3.connect(home / "state" / "history.db") as db:  # and was left as it was
+        assert db.execute("SELECT count(*) FROM events").fetchone() == (0,)
+
+
+def test_the_clock_is_never_more_than_a_warning(home):
+    assert checks(home)["clock"].state in ("ok", "warning")
