@@ -44,8 +44,8 @@ def convert(
     """Write `out/model.tflite`; return what the manifest says of its tensors.
 
     `weights` is the `weights.npz` of a run, or None for an untrained network: whether a recipe converts at all is
-    better known before it is trained. `sequences` is a file of normalised features to calibrate int8 on (`sequences.npz` of a
-    run). Raises ExportError with the converter's own last words.
+    better known before it is trained. `sequences` is a file of normalised features to calibrate int8 on
+    (`sequences.npz` of a run). Raises ExportError with the converter's own last words.
     """
     command = [sys.executable, "-m", "train_host.convert", recipe.name, quantization, str(out)]
     command += ["--weights", str(weights)] if weights else []

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,18 +23,20 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-import edge.features
-import edge.frontend
-import edge.gate
 from edge.errors import AudioError
+from edge.features import FeatureConfig
 from edge.frontend import FrontEnd
+from edge.gate import GateConfig
 from train_host import augment
 from train_host.corpora.clip import Clip
+from train_host.golden import golden_signal
 from train_host.recipes import Recipe
 from train_host.recordings import read_recording
 
 MIN_FRAMES = 40
 """Shorter segments of a clip (a cough before the sentence) train nothing, unless they are the longest it has."""
+CHUNK_FRAMES = 32
+"""Frames are measured in such groups; any number gives the same but for rounding."""
 PART = 400
 """Clips in one file of the cache."""
 
@@ -57,8 +60,8 @@ class Sounds:
 class Extraction:
     """Features of clips under a recipe.
 
-    `failed` collects the clips that gave none, each with the reason; `n_drowned` counts the augmented copies whose noise
-    left no speech for the gate to find.
+    `failed` collects the clips that gave none, each with the reason; `n_drowned` counts the augmented copies whose
+    noise left no speech for the gate to find.
     """
 
     def __init__(
@@ -125,13 +128,22 @@ class Extraction:
             for end, length, owner in zip(ends.tolist(), lengths.tolist(), owners.tolist(), strict=True)
         ]
 
+    @cached_property
+    def _fingerprint(self) -> int:
+        """What the signal code makes of known sounds: other code that cuts or measures differently, other features."""
+        front_end = FrontEnd(self._recipe.features, self._recipe.gate, CHUNK_FRAMES)
+        voice = golden_signal().astype(np.float32) / 32768
+        hiss = augment.coloured_noise(len(voice), -3.0, np.random.default_rng(0))
+        sounds = (voice, voice * np.float32(0.02), voice + np.float32(0.02) * hiss, hiss[::-1] * voice[::-1])
+        rows = [segment.round(4) for sound in sounds for segment in front_end.segments(sound)]
+        return zlib.crc32(b"".join(row.tobytes() for row in rows))
+
     def _key(self, part: list[Clip], view: int) -> str:
         settings = [
             msgspec.to_builtins(self._recipe.features),
             msgspec.to_builtins(self._recipe.gate),
             view,
-            # a change of the signal code makes other features
-            [inspect.getsource(module) for module in (edge.features, edge.frontend, edge.gate)],
+            self._fingerprint,
         ]
         if view:
             settings.append([inspect.getsource(augment), _digest(self._sounds.noises), _digest(self._sounds.rooms)])
@@ -166,9 +178,9 @@ _front_end: FrontEnd
 _sounds: Sounds
 
 
-def _start_worker(features: edge.features.FeatureConfig, gate: edge.gate.GateConfig, sounds: Sounds) -> None:
+def _start_worker(features: FeatureConfig, gate: GateConfig, sounds: Sounds) -> None:
     global _front_end, _sounds
-    _front_end, _sounds = FrontEnd(features, gate, chunk_frames=32), sounds
+    _front_end, _sounds = FrontEnd(features, gate, CHUNK_FRAMES), sounds
 
 
 def _features(task: tuple[Path, int]) -> tuple[list[NDArray[np.float16]], str]:

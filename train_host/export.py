@@ -123,7 +123,8 @@ def export(
         parity = check_parity(load_bundle(draft), model, recipe, sequences, quantization)
         console.print(
             f"parity with Keras on {len(sequences)} real segments: probabilities differ by "
-            f"{parity.mean_difference:.4f} on average, {parity.largest_difference:.4f} at most; same emotion in {100 * parity.agreement:.1f}%"
+            f"{parity.mean_difference:.4f} on average, {parity.largest_difference:.4f} at most; "
+            f"same emotion in {100 * parity.agreement:.1f}%"
         )
         _write_golden(load_bundle(draft))
         _write_manifest(draft, manifest)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import keras
 
 GATE = GateConfig(
-    open_db=12,
-    close_db=8,
+    open_db=10,
+    close_db=6,
     min_level_db=-62,
     initial_floor_db=-50,
     rise_db_per_s=3,
