@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from edge import __version__
 from edge.errors import TonelightError
@@ -68,6 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--config", metavar="F", type=Path, help="configuration file (default: the one `config check` names)"
     )
 
+    tried: Any = {"metavar": "DIR", "type": Path, "help": "try this model bundle instead of the configured one"}
+
     def command(
         name: str, start: Callable[[argparse.Namespace], int], summary: str, *examples: str
     ) -> argparse.ArgumentParser:
@@ -97,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="mic: the microphone, waited for if it is not there yet; auto: the microphone if there is one, else the "
         "demo recording; FILE: a recording, once (default: mic)",
     )
+    run.add_argument("--bundle", **tried)
     run.set_defaults(refuse=run.error)
     run.add_argument("--fast", action="store_true", help="play a recording as fast as possible, not at its own pace")
 
@@ -108,6 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
         "tonelight listen --json *.wav > out.jsonl  the same as JSON Lines, for other programs",
     )
     listen.add_argument("file", nargs="+", help="a recording: WAV, FLAC, OGG, MP3 or whatever else libsndfile reads")
+    listen.add_argument("--bundle", **tried)
     listen.add_argument("--json", action="store_true", help="print JSON Lines: segment, file and error events")
 
     command(

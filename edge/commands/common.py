@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from edge.bundle import Bundle, default_bundle_path, load_bundle
 from edge.config import Config
 from edge.pipeline import Pipeline, verify_golden
@@ -10,13 +12,13 @@ from edge.sources.libraries import quiet_stderr
 from edge.sources.microphone import _choose
 
 
-def bundle_of(config: Config) -> Bundle:
-    """The bundle that `config` asks for, else the activated one, else the one that ships with tonelight.
+def bundle_of(config: Config, chosen: Path | None = None) -> Bundle:
+    """The bundle in folder `chosen`, else the one `config` asks for, else the activated, else the one that ships.
 
     Raises:
         BundleError: it is missing, damaged or unknown.
     """
-    return load_bundle(config.bundle_path or default_bundle_path())
+    return load_bundle(chosen or config.bundle_path or default_bundle_path())
 
 
 def open_pipeline(bundle: Bundle) -> Pipeline:

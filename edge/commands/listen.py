@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: the configuration cannot be used.
         BundleError: the model cannot be used.
     """
-    bundle = bundle_of(config.load(args.config))
+    bundle = bundle_of(config.load(args.config), args.bundle)
     pipeline = open_pipeline(bundle)
     report: _Report = _Json(bundle.id) if args.json else _Text(max(len(shown(name)) for name in args.file))
     status = 0

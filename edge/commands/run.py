@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     with _log_to_stderr(), _stop_on_signals() as stop:
         loaded = config.load(args.config)
         open_source = _source(args.source, loaded, realtime=not args.fast)
-        bundle = bundle_of(loaded)
+        bundle = bundle_of(loaded, args.bundle)
         pipeline = open_pipeline(bundle)
         history = None
         if loaded.history.enabled:
