@@ -38,6 +38,11 @@ class Framer:
             return np.empty((0, self.window_length), np.float32)
         return sliding_window_view(pending, self.window_length)[:: self.hop_length][:n_frames]
 
+    @property
+    def n_pending(self) -> int:
+        """Samples held from the start of the next frame on."""
+        return len(self._pending)
+
     def reset(self) -> None:
         """Forget the samples waiting for the rest of their frame."""
         self._pending = np.empty(0, np.float32)

@@ -60,6 +60,8 @@ class FrontEnd:
         self._gate.reset()
         self._extractor.reset()
         self._n_frames = 0
+        self._n_earlier = 0
+        """Samples before the first of the `_n_frames` frames: those up to the last flush."""
         self.level_db = -100.0
         """Level of the last frame, dB relative to full scale."""
         self._forget_segment()
@@ -74,9 +76,9 @@ class FrontEnd:
 
     @property
     def time_s(self) -> float:
-        """End of the last frame, in seconds from the first sample of the stream."""
+        """End of the last frame, in seconds from the first sample of the stream; after a flush, of all samples."""
         if self._n_frames == 0:
-            return 0.0
+            return self._n_earlier / self.config.sample_rate_hz
         return self._frame_end_s(self._n_frames - 1)
 
     @property
@@ -122,6 +124,9 @@ class FrontEnd:
         if self._gate.is_open:
             chunks += self._full_chunks(self._held, end_of_segment=True)
             chunks.append(self._last_chunk())
+        # the next frame starts with the next sample, and the samples still waiting for a frame count as time, too
+        self._n_earlier += self._n_frames * self.config.hop_length + self._framer.n_pending
+        self._n_frames = 0
         self._framer.reset()
         self._forget_segment()
         return chunks
@@ -164,7 +169,8 @@ class FrontEnd:
         return Chunk(rows, self._frame_end_s(self._first_frame + self._n_given - 1), is_last, segment)
 
     def _frame_start_s(self, index: int) -> float:
-        return index * self.config.hop_length / self.config.sample_rate_hz
+        return (self._n_earlier + index * self.config.hop_length) / self.config.sample_rate_hz
 
     def _frame_end_s(self, index: int) -> float:
-        return (index * self.config.hop_length + self.config.window_length) / self.config.sample_rate_hz
+        n_samples = self._n_earlier + index * self.config.hop_length + self.config.window_length
+        return n_samples / self.config.sample_rate_hz
