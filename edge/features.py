@@ -67,10 +67,14 @@ class FeatureConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dic
             raise ValueError(f"need 1 <= n_mfcc <= n_mels <= 256, got {self.n_mfcc} and {self.n_mels}")
         if not self.columns or len(set(self.columns)) != len(self.columns):
             raise ValueError(f"columns must name each kind once, got {list(self.columns)}")
-        if not 0 <= self.level_memory_s <= 3600:
-            raise ValueError(f"level_memory_s must be 0 to 3600, got {self.level_memory_s}")
+        if not (self.level_memory_s == 0 or 2 <= self.level_memory_s <= 3600):
+            raise ValueError(f"level_memory_s must be 0 or 2 to 3600, got {self.level_memory_s}")
         if not -120 <= self.floor_db <= 0:
             raise ValueError(f"floor_db must be -120 to 0, got {self.floor_db}")
+        if "pitch" in self.columns and self.window_ms < 20:
+            raise ValueError(f"the column pitch needs window_ms of at least 20, got {self.window_ms}")
+        # too many filters for the FFT
+        mel_filterbank(self.n_mels, self.n_fft, self.sample_rate_hz, self.f_min_hz, self.f_max_hz)
 
     @cached_property
     def window_length(self) -> int:

@@ -41,14 +41,22 @@ class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def check(self) -> None:
         """Raise ValueError, naming the setting, for settings that contradict each other."""
-        if not self.open_db > self.close_db > 0:
-            raise ValueError(f"need open_db > close_db > 0, got {self.open_db} and {self.close_db}")
-        for name in ("rise_db_per_s", "onset_ms", "hangover_ms", "max_segment_s"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if not 200 >= self.open_db > self.close_db > 0:
+            raise ValueError(f"need 200 >= open_db > close_db > 0, got {self.open_db} and {self.close_db}")
+        for name in ("min_level_db", "initial_floor_db"):
+            if not -200 <= getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be -200 to 0, got {getattr(self, name)}")
+        for name, most in (
+            ("rise_db_per_s", 1000),
+            ("onset_ms", 10_000),
+            ("hangover_ms", 60_000),
+            ("max_segment_s", 600),
+        ):
+            if not 0 < getattr(self, name) <= most:
+                raise ValueError(f"{name} must be above 0 and at most {most}, got {getattr(self, name)}")
         for name in ("pre_roll_ms", "min_speech_ms"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be below 0, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) <= 10_000:
+                raise ValueError(f"{name} must be 0 to 10000, got {getattr(self, name)}")
 
 
 FALL: Final = 0.2

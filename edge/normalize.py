@@ -69,11 +69,11 @@ class NormalizerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(
                     f"{name} must have {n_features} values, one for each feature, got {len(getattr(self, name))}"
                 )
-        if not all(0 < std < np.inf for std in self.std) or not np.isfinite(self.mean).all():
-            raise ValueError("mean must be finite, and std finite and above 0")
-        if not (self.prior_frames >= 0 and 1 <= self.memory_s <= 86400):
+        if not (all(1e-6 <= std <= 1e6 for std in self.std) and all(abs(mean) <= 1e6 for mean in self.mean)):
+            raise ValueError("mean must be -1e6 to 1e6, and std 1e-6 to 1e6")
+        if not (0 <= self.prior_frames <= 1e6 and 2 <= self.memory_s <= 86400):
             raise ValueError(
-                f"need prior_frames >= 0 and memory_s 1 to 86400, got {self.prior_frames} and {self.memory_s}"
+                f"need prior_frames 0 to 1e6 and memory_s 2 to 86400, got {self.prior_frames} and {self.memory_s}"
             )
 
 
