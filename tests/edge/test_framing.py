@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from signals import RATE_HZ, noise, pieces, tone
+
+from edge.framing import Framer, level_db
+
+
+def frames_of(*parts: list[float], window_length: int = 4, hop_length: int = 2) -> list[list[float]]:
+    framer = Framer(window_length, hop_length)
+    return [frame for part in parts for frame in framer.push(np.array(part, np.float32)).tolist()]
+
+
+def test_frames_overlap_and_end_with_the_last_whole_one():
+    assert frames_of([0, 1, 2, 3, 4, 5, 6, 7, 8]) == [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7]]
+
+
+def test_frames_side_by_side():
+    assert frames_of([0, 1, 2, 3, 4, 5], window_length=2, hop_length=2) == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_a_frame_waits_for_its_last_sample():
+    assert frames_of([0, 1, 2]) == []
+    assert frames_of([0, 1], [], [2], [3]) == [[0, 1, 2, 3]]
+    assert frames_of([0, 1, 2, 3, 4], [5]) == [[0, 1, 2, 3], [2, 3, 4, 5]]
+
+
+def test_reset_forgets_what_was_waiting():
+    framer = Framer(4, 2)
+    framer.push(np.array([9, 9, 9], np.float32))
+    assert framer.n_pending == 3
+    framer.reset()
+    assert framer.n_pending == 0
+    assert framer.push(np.array([0, 1, 2, 3], np.float32)).tolist() == [[0, 1, 2, 3]]
+
+
+@given(
+    st.integers(1, 12).flatmap(lambda window: st.tuples(st.just(window), st.integers(1, window))),
+    st.integers(0, 60),
+    st.lists(st.integers(0, 20), max_size=12),
+)
+def test_any_cut_into_blocks_gives_the_same_frames(lengths, n_samples, cuts):
+    window_length, hop_length = lengths
+    samples = np.arange(n_samples, dtype=np.float32)
+    framer = Framer(window_length, hop_length)
+    found = [frame.tolist() for piece in pieces(samples, cuts) for frame in framer.push(piece)]
+    starts = range(0, n_samples - window_length + 1, hop_length)
+    assert found == [list(range(start, start + window_length)) for start in starts]
+    assert framer.n_pending == n_samples - len(found) * hop_length
+    assert framer.n_pending < window_length or not found
+
+
+def test_a_long_block_is_not_kept_alive_by_the_samples_that_wait():
+    framer = Framer(400, 160)
+    framer.push(np.zeros(10 * RATE_HZ, np.float32))
+    assert framer._pending.base is None
+    assert framer.n_pending < 400
+
+
+@pytest.mark.parametrize(("window_length", "hop_length"), [(4, 0), (4, 5), (0, 0), (4, -1)])
+def test_lengths_that_leave_gaps_are_refused(window_length, hop_length):
+    with pytest.raises(ValueError, match="hop_length"):
+        Framer(window_length, hop_length)
+
+
+def test_samples_of_several_channels_are_refused():
+    with pytest.raises(ValueError, match="mono"):
+        Framer(4, 2).push(np.zeros((8, 2), np.float32))
+
+
+def level_of(samples: list[float] | np.ndarray) -> float:
+    return float(level_db(np.array([samples], np.float32))[0])
+
+
+def test_level_readable():
+    assert level_of([1, -1, 1, -1]) == 0
+    assert level_of([0.1, -0.1, 0.1, -0.1]) == pytest.approx(-20, abs=1e-4)
+    assert level_of([0, 0, 0, 0]) == -100
+    assert level_of([1e-6, -1e-6, 1e-6, -1e-6]) == -100  # below what 24 bits resolve
+
+
+def test_level_of_a_full_sine_is_3_db_below_full_scale():
+    assert level_of(tone(1000, 0.025, amplitude=1)) == pytest.approx(-3.01, abs=0.01)
+
+
+@pytest.mark.parametrize("offset", [-0.3, 0.01, 0.5])
+def test_level_ignores_a_constant_offset(offset):
+    samples = noise(0.025, -50)
+    assert level_of(samples + np.float32(offset)) == pytest.approx(level_of(samples), abs=0.1)
+    assert level_of(np.full(400, offset, np.float32)) < -62  # less than any voice the gate opens for
+
+
+def test_level_does_not_depend_on_how_frames_are_grouped():
+    frames = Framer(400, 160).push(noise(2, -40))
+    whole = level_db(frames)
+    for n in (1, 2, 7, 33):
+        grouped = [level for start in range(0, len(frames), n) for level in level_db(frames[start : start + n])]
+        assert grouped == whole.tolist()
