@@ -81,10 +81,10 @@ $(UV):
 	@build/uv/bin/python -m pip --quiet --disable-pip-version-check install 'uv>=0.5'
 
 lock: $(UV) ## resolve the dependencies of pyproject.toml anew, and prove that the boards have a wheel of each
-	$(COMPILE) $(EVERYWHERE) --extra train --extra test --override train_host/locks/overrides.txt \
+	$(COMPILE) $(EVERYWHERE) --extra train --extra test \
 	  -o train_host/locks/workstation.txt
 	$(COMPILE) $(EVERYWHERE) $(TESTED) -o edge/locks/device.txt
-	$(COMPILE) $(EVERYWHERE) $(TESTED) --extra pi --override edge/locks/pi.overrides.txt -o edge/locks/pi.txt
+	$(COMPILE) $(EVERYWHERE) $(TESTED) --extra pi -o edge/locks/pi.txt
 	$(COMPILE) $(EVERYWHERE) $(TESTED) --extra jetson -o edge/locks/jetson.txt
 	$(COMPILE) --python-version 3.11 --extra pi --override edge/locks/pi-32bit.overrides.txt -o edge/locks/pi-32bit.txt
 	@for lock in device pi jetson; do for python in 3.10 3.11 3.12 3.13; do \
