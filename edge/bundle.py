@@ -13,6 +13,9 @@ right together with the settings it was trained with, and a guess at one of them
 from __future__ import annotations
 
 import hashlib
+import re
+import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -22,6 +25,7 @@ import msgspec
 from edge.errors import BundleError
 from edge.features import FeatureConfig
 from edge.gate import GateConfig
+from edge.labels import EMOTIONS
 from edge.normalize import NormalizerConfig
 from edge.smoothing import DecisionConfig
 
@@ -36,6 +40,10 @@ MAX_FILE_BYTES: Final = 64 * 2**20
 DEFAULT_BUNDLE: Final = "tonelight-0.1.0"
 """The bundle that ships with the project."""
 
+SAMPLE_RATE_HZ: Final = 16_000
+"""What every source delivers; a model for another rate would hear voices too high or too low."""
+
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 
 
@@ -85,8 +93,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The contract between a model and the program that runs it."""
 
     schema: Literal["tonelight-bundle/1"]
-    name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
-    version: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")]
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
+    version: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+\Z")]
     created: str
     """UTC, RFC 3339."""
     recipe: str
@@ -102,7 +110,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     corpora: tuple[CorpusUse, ...]
     commit: str
     tools: dict[str, str]
-    files: dict[str, str]
+    files: dict[str, Sha256]
     """sha256 of every other file of the bundle."""
 
 
@@ -144,8 +152,12 @@ def load_bundle(path: Path) -> Bundle:
 
     Raises BundleError, in one line that names the file and the way out, when anything is missing, damaged or unknown.
     """
-    if not path.is_dir():
-        what = "is a file, not a folder" if path.is_file() else "does not exist"
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+    except OSError as error:
+        raise BundleError(f"bundle {path} cannot be read: {error.strerror}") from None
+    if not is_folder:
+        what = "is a file, not a folder" if is_there else "does not exist"
         raise BundleError(
             f"bundle {path} {what}; give the folder that holds {MANIFEST}, or leave `[model] bundle` empty"
         )
@@ -155,8 +167,8 @@ def load_bundle(path: Path) -> Bundle:
             raise BundleError(f"{path / MANIFEST}: `files` does not list {name}; export the bundle again")
     contents = {}
     for name, expected in manifest.files.items():
-        if Path(name).name != name:
-            raise BundleError(f"{path / MANIFEST}: `files` names {name!r}, which is not a plain file name")
+        if not re.fullmatch(r"\w[\w.-]{0,99}", name, re.ASCII):
+            raise BundleError(f"{path / MANIFEST}: `files` names {name[:99]!r}, which is not a plain file name")
         contents[name] = _read(path / name)
         found = hashlib.sha256(contents[name]).hexdigest()
         if found != expected:
@@ -172,9 +184,9 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BundleError(f"{where}: {error}; this program reads bundles of schema {SCHEMA}") from None
-    checks = (
-        ("features", manifest.features.check),
+        raise BundleError(f"{where}: {_one_line(error)}; this program reads bundles of schema {SCHEMA}") from None
+    checks: tuple[tuple[str, Callable[[], None]], ...] = (
+        ("features", lambda: _check_features(manifest.features)),
         ("gate", manifest.gate.check),
         ("decision", manifest.decision.check),
         ("normalizer", lambda: manifest.normalizer.check(manifest.features.n_features)),
@@ -185,13 +197,19 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
         try:
             check()
         except ValueError as error:
-            raise BundleError(f"{where}: `{key}`: {error}") from None
+            raise BundleError(f"{where}: `{key}`: {_one_line(error)}; export the bundle again") from None
     return manifest
 
 
+def _check_features(features: FeatureConfig) -> None:
+    features.check()
+    if features.sample_rate_hz != SAMPLE_RATE_HZ:
+        raise ValueError(f"sample_rate_hz must be {SAMPLE_RATE_HZ}, got {features.sample_rate_hz}")
+
+
 def _check_labels(labels: tuple[str, ...]) -> None:
-    if not 2 <= len(labels) == len(set(labels)):
-        raise ValueError(f"need at least two labels, all different, got {list(labels)}")
+    if not 2 <= len(labels) == len(set(labels) & set(EMOTIONS)):
+        raise ValueError(f"need at least two of {', '.join(EMOTIONS)}, each once, got {list(labels)}")
 
 
 def _check_model(model: StreamModel | WindowModel) -> None:
@@ -207,10 +225,18 @@ def _check_model(model: StreamModel | WindowModel) -> None:
 
 def _read(path: Path) -> bytes:
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe might never end
+            raise BundleError(f"{path} is not a file; install the bundle again, whole")
+        if status.st_size > MAX_FILE_BYTES:
             raise BundleError(f"{path} is larger than any file of a bundle may be ({MAX_FILE_BYTES >> 20} MiB)")
         return path.read_bytes()
     except FileNotFoundError:
         raise BundleError(f"bundle {path.parent} has no {path.name}; install it again, whole") from None
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _one_line(error: Exception) -> str:
+    """What is wrong, as one line of a bearable length whatever stood in the file."""
+    return " ".join(str(error).split())[:300]
