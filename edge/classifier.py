@@ -59,6 +59,7 @@ class Classifier:
         self._features_index = self._find(self._inputs, spec.features_input, (1, frames, self._n_features))
         self._logits_index = self._find(self._outputs, spec.logits_output, (1, self._n_labels))
         self._features: Float32 = np.zeros((1, frames, self._n_features), np.float32)
+        used_inputs, used_outputs = [spec.features_input], [spec.logits_output]
         if isinstance(spec, StreamModel):
             n_steps = spec.chunk_frames // spec.frames_per_step
             self._valid_index = self._find(self._inputs, spec.valid_input, (1, n_steps))
@@ -67,6 +68,11 @@ class Classifier:
                 (self._find(self._inputs, s.input, s.shape), self._find(self._outputs, s.output, s.shape), s.shape)
                 for s in spec.states
             ]
+            used_inputs += [spec.valid_input, *(s.input for s in spec.states)]
+            used_outputs += [s.output for s in spec.states]
+        # a state that is not handed back, or handed back twice, gives answers, but wrong ones
+        self._each_used_once(self._inputs, used_inputs)
+        self._each_used_once(self._outputs, used_outputs)
         self.reset()
 
     def _find(self, details: dict[str, Any], name: str, shape: tuple[int, ...]) -> int:
@@ -82,6 +88,13 @@ class Classifier:
                 f"the manifest needs {shape} of float32. Model and manifest do not belong together"
             )
         return int(details[name]["index"])
+
+    def _each_used_once(self, details: dict[str, Any], used: list[str]) -> None:
+        if sorted(used) != sorted(details):
+            raise BundleError(
+                f"{self._where} has the tensors {', '.join(sorted(details))}, the manifest uses "
+                f"{', '.join(sorted(used))}; each must be used once. Export the bundle again"
+            )
 
     def reset(self) -> None:
         """Start of a segment: every state zero."""
@@ -108,7 +121,7 @@ class Classifier:
         interpreter = self._interpreter
         interpreter.set_tensor(self._features_index, self._features)
         interpreter.set_tensor(self._valid_index, self._valid)
-        interpreter.invoke()
+        self._invoke()
         logits = interpreter.get_tensor(self._logits_index)[0]
         for into, out, _ in self._states:
             interpreter.set_tensor(into, interpreter.get_tensor(out))
@@ -127,8 +140,14 @@ class Classifier:
         # the fused LSTM keeps its state between calls unless told not to
         self._interpreter.reset_all_variables()
         self._interpreter.set_tensor(self._features_index, self._features)
-        self._interpreter.invoke()
+        self._invoke()
         return self._checked(self._interpreter.get_tensor(self._logits_index)[0])
+
+    def _invoke(self) -> None:
+        try:
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise BundleError(f"{self._where} cannot be run: {_first_line(error)}; run `tonelight doctor`") from None
 
     def _checked(self, logits: Float32) -> Float32:
         if not np.isfinite(logits).all():
