@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,11 +161,19 @@ def verify_golden(bundle: Bundle) -> None:
 
 
 def _load_golden(bundle: Bundle) -> Mapping[str, NDArray[np.floating]]:
+    path = bundle.path / GOLDEN
     try:
-        with np.load(bundle.path / GOLDEN, allow_pickle=False) as file:
-            return {name: file[name] for name in ("samples", "features", "probabilities")}
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise BundleError(f"{bundle.path / GOLDEN} cannot be read: {error}; install the bundle again") from None
+        with np.load(path, allow_pickle=False) as file:
+            golden = {name: file[name] for name in ("samples", "features", "probabilities")}
+    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
+        words = " ".join(str(error).split())[:300]
+        raise BundleError(f"{path} cannot be read: {words}; install the bundle again") from None
+    n_dims = [array.ndim for array in golden.values()]
+    if n_dims != [1, 2, 2] or any(array.dtype.kind not in "iuf" for array in golden.values()):
+        raise BundleError(f"{path} does not hold a signal and what was heard in it; install the bundle again")
+    if len(golden["probabilities"]) == 0:
+        raise BundleError(f"{path} holds no speech, so it proves nothing; export the bundle again")
+    return golden
 
 
 def _compare(bundle: Bundle, what: str, found: Float32, expected: NDArray[np.floating], tolerance: float) -> None:
