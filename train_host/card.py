@@ -42,8 +42,12 @@ def render(manifest: Manifest, info: RunInfo, parity: Parity, measured: Measured
             ("corpus", "clips", "speakers", "terms"),
             [(use.name, str(use.clips), str(use.speakers), use.licence) for use in manifest.corpora],
         ),
-        "Several of these terms forbid commercial use; take the weights as bound by them. Speakers held out for "
-        f"validation: {', '.join(info.val_speakers)}.",
+        "Where one of these terms forbids commercial use, take the weights as bound by it. "
+        + (
+            f"Speakers held out for validation: {', '.join(info.val_speakers)}."
+            if not set(info.val_speakers) & set(info.train_speakers)
+            else "No speaker was held out for validation, only some of their texts: there was nobody to spare."
+        ),
         "## The exported model against the trained one\n",
         "On the same features of real speech the probabilities of the emotions differ from those of the Keras model by "
         f"{parity.mean_difference:.4f} on average and {parity.largest_difference:.4f} at most; the likeliest emotion "

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from edge import __version__
 from edge.errors import TonelightError
-from train_host.corpora import command as data_command
 
 EXAMPLES = """\
 from recordings to a light:
@@ -24,6 +23,33 @@ from recordings to a light:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status: 0 done, 1 could not, 2 wrong usage, 130 interrupted."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports TensorFlow
+    try:
+        args = _parser().parse_args(arguments)
+        return int(args.run(args))
+    except TonelightError as error:
+        print(f"tonelight-train: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        # the device side installs this command, too, but not what it needs
+        if not error.name or error.name.partition(".")[0] in ("edge", "train_host"):
+            raise
+        print(f"tonelight-train: {error.name} is not installed; pip install 'tonelight[train]'", file=sys.stderr)
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"tonelight-train: {where}{error.strerror or error}; name another place, or mend this one", file=sys.stderr
+        )
+        return 1
+    except KeyboardInterrupt:
+        print("tonelight-train: interrupted; an interrupted `train` goes on when it is given again", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    from train_host.corpora import command as data_command
+
     parser = argparse.ArgumentParser(
         prog="tonelight-train",
         description="Train the model of tonelight on recordings of emotional speech, and make bundles for boards.",
@@ -35,19 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data_command.add_arguments(commands)
     _add_train(commands)
     _add_export(commands)
-    args = parser.parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports TensorFlow
-    try:
-        return int(args.run(args))
-    except TonelightError as error:
-        print(f"tonelight-train: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("tonelight-train: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+    return parser
 
 
 def _add_train(commands) -> None:
+    from train_host.corpora.command import add_corpora_argument
     from train_host.recipes import RECIPES
 
     parser = commands.add_parser(
@@ -58,9 +76,9 @@ def _add_train(commands) -> None:
         epilog="recipes:\n" + "\n".join(f"  {recipe.name:<12} {recipe.summary}" for recipe in RECIPES.values()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    data_command.add_corpora_argument(parser)
+    add_corpora_argument(parser)
     parser.add_argument("--recipe", default="tonelight", metavar="R", help="which recipe (default: tonelight)")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights and of every random choice (default: 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="of the weights and of every random choice (default: 0)")
     parser.add_argument("--run", type=Path, dest="folder", metavar="DIR", help="run folder (default: runs/RECIPE-SEED)")
     parser.add_argument("--only", nargs="+", metavar="CORPUS", help="use these corpora only (default: all but ASED)")
     parser.add_argument("--steps", type=_positive, metavar="N", help="instead of the recipe's number of steps")
@@ -96,6 +114,7 @@ def _train(args: argparse.Namespace) -> int:
 
 def _add_export(commands) -> None:
     from train_host.convert import QUANTIZATIONS
+    from train_host.corpora.command import add_corpora_argument
 
     parser = commands.add_parser(
         "export",
@@ -103,7 +122,7 @@ def _add_export(commands) -> None:
         description="Convert a finished run to quantized TFLite, compare it with the trained model on real features, "
         "measure it on the corpora through the device's pipeline, and write the bundle with its card.",
     )
-    data_command.add_corpora_argument(parser)
+    add_corpora_argument(parser)
     parser.add_argument("folder", type=Path, metavar="RUN", help="run folder of `tonelight-train train`")
     parser.add_argument("--quantize", choices=QUANTIZATIONS, default="dynamic", help="default: dynamic (int8 weights)")
     parser.add_argument("--name", help="of the bundle (default: the recipe's)")
@@ -142,10 +161,11 @@ NOT_FOR_WEIGHTS = ("ased",)
 def _recordings(args: argparse.Namespace):
     """Clips and sounds of the corpora that the arguments choose."""
     from train_host.corpora import find_corpora, find_sounds, load_sounds
+    from train_host.corpora.command import corpora_folder
     from train_host.dataset import Sounds
     from train_host.errors import CorpusError
 
-    root = data_command.corpora_folder(args)
+    root = corpora_folder(args)
     corpora = {corpus.name: corpus for corpus in find_corpora(root)}
     wanted = args.only or [name for name in corpora if name not in NOT_FOR_WEIGHTS]
     unknown = [name for name in wanted if name not in corpora]
@@ -158,10 +178,15 @@ def _recordings(args: argparse.Namespace):
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {2**32 - 1}, got {text!r}")
+    return int(text)
 
 
 if __name__ == "__main__":

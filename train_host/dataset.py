@@ -9,9 +9,13 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
+import signal
+import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -29,6 +33,7 @@ from edge.frontend import FrontEnd
 from edge.gate import GateConfig
 from train_host import augment
 from train_host.corpora.clip import Clip
+from train_host.errors import TrainingError
 from train_host.golden import golden_signal
 from train_host.recipes import Recipe
 from train_host.recordings import read_recording
@@ -79,7 +84,8 @@ class Extraction:
     ) -> list[Example]:
         """Examples of `clips`: view 0 as they are, any other augmented, each clip and view by a chance of its own.
 
-        Calls `on_progress` with the number of clips done since the last call.
+        Calls `on_progress` with the number of clips done since the last call. Raises TrainingError where a worker
+        process was ended from outside.
         """
         self._cache.mkdir(parents=True, exist_ok=True)
         ordered = sorted(clips, key=lambda clip: (clip.corpus, clip.path))
@@ -90,16 +96,18 @@ class Extraction:
             for i in range(0, len(batch), PART)
         ]
         paths = [self._cache / f"{self._key(part, view)}.npz" for part in parts]
-        missing = [(part, path) for part, path in zip(parts, paths, strict=True) if not path.exists()]
+        cached = [_load(path) for path in paths]
+        missing = [(part, path) for part, path, one in zip(parts, paths, cached, strict=True) if one is None]
         on_progress(sum(len(part) for part in parts) - sum(len(part) for part, _ in missing))
-        if missing:
-            self._extract(missing, view, on_progress)
+        extracted = self._extract(missing, view, on_progress) if missing else iter(())
         examples = []
-        for part, path in zip(parts, paths, strict=True):
-            examples += self._read(part, path, view)
+        for part, one in zip(parts, cached, strict=True):
+            examples += self._examples(part, one or next(extracted), view)
         return examples
 
-    def _extract(self, missing: list[tuple[list[Clip], Path]], view: int, on_progress: Callable[[int], None]) -> None:
+    def _extract(
+        self, missing: list[tuple[list[Clip], Path]], view: int, on_progress: Callable[[int], None]
+    ) -> Iterator[_Part]:
         # "spawn": TensorFlow's threads do not survive a fork
         with ProcessPoolExecutor(
             self._n_processes,
@@ -107,25 +115,31 @@ class Extraction:
             _start_worker,
             (self._recipe.features, self._recipe.gate, self._sounds),
         ) as workers:
-            for part, path in missing:
-                results = []
-                for result in workers.map(_features, [(clip.path, view) for clip in part], chunksize=16):
-                    results.append(result)
-                    on_progress(1)
-                _write(path, results, self._recipe.features.n_features)
+            try:
+                for part, path in missing:
+                    results = []
+                    for result in workers.map(_features, [(clip.path, view) for clip in part], chunksize=16):
+                        results.append(result)
+                        on_progress(1)
+                    found = _joined(results, self._recipe.features.n_features)
+                    _save(path, found)
+                    yield found
+            except BrokenProcessPool:
+                raise TrainingError(
+                    "a process that computes features was ended from outside (out of memory?); the same command goes "
+                    "on where it stood"
+                ) from None
 
-    def _read(self, part: list[Clip], path: Path, view: int) -> list[Example]:
-        with np.load(path) as file:
-            rows, lengths, owners = file["rows"], file["lengths"], file["owners"]
-            reasons = json.loads(str(file["reasons"]))
+    def _examples(self, part: list[Clip], found: _Part, view: int) -> list[Example]:
+        reasons = {part[index].path: reason for index, reason in found.reasons.items()}
         if view:
-            self.n_drowned += len(reasons)
+            self.n_drowned += len(reasons.keys() - self.failed.keys())
         else:
-            self.failed |= {part[int(index)].path: reason for index, reason in reasons.items()}
-        ends = np.cumsum(lengths)
+            self.failed |= reasons
+        ends = np.cumsum(found.lengths)
         return [
-            Example(rows[end - length : end], part[owner])
-            for end, length, owner in zip(ends.tolist(), lengths.tolist(), owners.tolist(), strict=True)
+            Example(found.rows[end - length : end], part[owner])
+            for end, length, owner in zip(ends.tolist(), found.lengths.tolist(), found.owners.tolist(), strict=True)
         ]
 
     @cached_property
@@ -160,18 +174,52 @@ def _digest(sounds: Iterable[NDArray[np.float32]]) -> list[int]:
     return [zlib.crc32(sound.tobytes()) for sound in sounds]
 
 
-def _write(path: Path, results: list[tuple[list[NDArray[np.float16]], str]], n_features: int) -> None:
-    owners = [i for i, (segments, _) in enumerate(results) for _ in segments]
+@dataclass(frozen=True)
+class _Part:
+    """What one file of the cache holds: the segments one after the other, and which clip each belongs to."""
+
+    rows: NDArray[np.float16]
+    lengths: NDArray[np.int64]
+    owners: NDArray[np.int64]
+    reasons: dict[int, str]
+
+
+def _joined(results: list[tuple[list[NDArray[np.float16]], str]], n_features: int) -> _Part:
     segments = [segment for found, _ in results for segment in found]
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez(
-        temporary,
+    return _Part(
         rows=np.concatenate([np.zeros((0, n_features), np.float16), *segments]),
         lengths=np.array([len(segment) for segment in segments], np.int64),
-        owners=np.array(owners, np.int64),
-        reasons=np.array(json.dumps({i: reason for i, (_, reason) in enumerate(results) if reason})),
+        owners=np.array([i for i, (segments, _) in enumerate(results) for _ in segments], np.int64),
+        reasons={i: reason for i, (_, reason) in enumerate(results) if reason},
     )
-    temporary.replace(path)
+
+
+def _save(path: Path, part: _Part) -> None:
+    # whole or not at all, also while another training writes the same
+    temporary = path.with_suffix(f".{os.getpid()}.tmp.npz")
+    try:
+        np.savez(
+            temporary,
+            rows=part.rows,
+            lengths=part.lengths,
+            owners=part.owners,
+            reasons=np.array(json.dumps(part.reasons)),
+        )
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _load(path: Path) -> _Part | None:
+    """A file of the cache; None where there is none, or one that a failing disk has damaged: it is computed anew."""
+    try:
+        with np.load(path) as file:
+            reasons = json.loads(str(file["reasons"]))
+            return _Part(
+                file["rows"], file["lengths"], file["owners"], {int(index): reason for index, reason in reasons.items()}
+            )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 _front_end: FrontEnd
@@ -180,6 +228,7 @@ _sounds: Sounds
 
 def _start_worker(features: FeatureConfig, gate: GateConfig, sounds: Sounds) -> None:
     global _front_end, _sounds
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends its workers in good order
     _front_end, _sounds = FrontEnd(features, gate, CHUNK_FRAMES), sounds
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Final
+from tempfile import TemporaryDirectory, mkdtemp
+from typing import Final, get_type_hints
 
 import msgspec
 import numpy as np
@@ -76,8 +76,10 @@ def export(
     """Make the bundle `out/<name>-<version>` from the finished run in folder `run`; return its path.
 
     `clips` are the recordings of the run's corpora, to measure the bundle on; None leaves its figures out and the card
-    says so. Raises ExportError where the bundle exists or the converted model does not say what the trained one says.
+    says so. Raises ExportError where the bundle exists, its name or version cannot be one, or the converted model does
+    not say what the trained one says.
     """
+    _check_id(name, version)
     target = out / f"{name}-{version}"
     if target.exists():
         raise ExportError(f"{target} exists; give another --version, or delete it first: a bundle never changes")
@@ -143,8 +145,27 @@ def export(
         _write_manifest(draft, manifest)
         verify_golden(load_bundle(draft))
         out.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(draft, target)
+        # whole or not at all: what is half there could be neither used nor exported again
+        copy = Path(mkdtemp(prefix=f".{target.name}-", dir=out))
+        try:
+            shutil.copytree(draft, copy / target.name)
+            (copy / target.name).rename(target)
+        finally:
+            shutil.rmtree(copy)
     return target
+
+
+def _check_id(name: str, version: str) -> None:
+    """Before the conversion, which takes its time."""
+    fields = get_type_hints(Manifest, include_extras=True)
+    try:
+        msgspec.convert(name, fields["name"])
+        msgspec.convert(version, fields["version"])
+    except msgspec.ValidationError:
+        raise ExportError(
+            f"{name!r} {version!r} cannot be name and version of a bundle; a --name is of a-z, 0-9, - and _, "
+            "a --version of three numbers as in 0.2.0"
+        ) from None
 
 
 def decide(logits: Float32, temperature: float) -> DecisionConfig:
@@ -152,7 +173,8 @@ def decide(logits: Float32, temperature: float) -> DecisionConfig:
     scaled = logits / temperature
     exponential = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     confidence = (exponential / exponential.sum(axis=1, keepdims=True)).max(axis=1)
-    threshold = round(float(np.quantile(confidence, 1 - COVERAGE)), 3)
+    # 0.99 at the most: the smoothed share of an emotion never reaches 1
+    threshold = min(0.99, round(float(np.quantile(confidence, 1 - COVERAGE)), 3))
     return DecisionConfig(
         temperature=round(temperature, 4),
         time_constant_s=0.6,
@@ -200,10 +222,15 @@ def _measure(draft: Path, info: RunInfo, clips: Sequence[Clip], console: Console
     from train_host.train import progress_bar
 
     train, val = set(info.train_speakers), set(info.val_speakers)
+    if train & val:
+        raise ExportError(
+            f"the run trained on its validation speakers too ({', '.join(sorted(train & val))}: other texts of "
+            "theirs), so it cannot be measured on new voices; give --no-figures"
+        )
     known = [clip for clip in clips if clip.speaker_id in train | val]
     if not any(clip.speaker_id in train for clip in known) or not any(clip.speaker_id in val for clip in known):
         raise ExportError(
-            "the corpora at hand are not those of the run; name their folder by --corpora, or leave it out"
+            "the corpora at hand are not those of the run; name their folder by --corpora, or give --no-figures"
         )
     with progress_bar(console) as progress:
         task = progress.add_task("measuring on the device's pipeline", total=len(known))

@@ -22,11 +22,12 @@ def curves(history: Path, out: Path) -> None:
     steps = [int(row["step"]) for row in rows]
     figure, loss_axes = plt.subplots(figsize=(7, 4), layout="constrained")
     uar_axes = loss_axes.twinx()
-    (loss_line,) = loss_axes.plot(steps, [float(row["loss"]) for row in rows], color="tab:gray")
-    (uar_line,) = uar_axes.plot(steps, [100 * float(row["val_uar"]) for row in rows], color="tab:blue")
+    # with markers: a short run has but one point
+    (loss_line,) = loss_axes.plot(steps, [float(row["loss"]) for row in rows], ".-", color="tab:gray")
+    (uar_line,) = uar_axes.plot(steps, [100 * float(row["val_uar"]) for row in rows], ".-", color="tab:blue")
     loss_axes.set(xlabel="step", ylabel="training loss")
-    uar_axes.set(ylabel="UAR of unseen validation speakers in per cent")
-    loss_axes.legend([loss_line, uar_line], ["loss", "UAR"], loc="lower center")
+    uar_axes.set(ylabel="UAR of validation speakers in %")
+    figure.legend([loss_line, uar_line], ["loss", "UAR"], loc="outside upper center", ncols=2)
     figure.savefig(out, dpi=120)
     plt.close(figure)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,6 +19,7 @@ from edge.events import Detection
 from edge.labels import EMOTIONS
 from edge.pipeline import Pipeline, summarize
 from train_host.corpora.clip import Clip
+from train_host.errors import ExportError
 from train_host.metrics import calibration_error, confusion, unweighted_average_recall
 from train_host.recordings import read_recording
 
@@ -64,13 +67,21 @@ class Scores:
 def score(
     bundle: Path, clips: Sequence[Clip], on_clip: Callable[[], None] = lambda: None, n_processes: int | None = None
 ) -> Scores:
-    """Run the bundle in folder `bundle` over `clips`, one process for each core."""
+    """Run the bundle in folder `bundle` over `clips`, one process for each core.
+
+    Raises ExportError where one of the processes was ended from outside.
+    """
     answers, confidence = [], []
     with ProcessPoolExecutor(n_processes, get_context("spawn"), _start_worker, (bundle,)) as workers:
-        for label, probability in workers.map(_answer, [clip.path for clip in clips], chunksize=16):
-            answers.append(-1 if label is None else EMOTIONS.index(label))
-            confidence.append(probability)
-            on_clip()
+        try:
+            for label, probability in workers.map(_answer, [clip.path for clip in clips], chunksize=16):
+                answers.append(-1 if label is None else EMOTIONS.index(label))
+                confidence.append(probability)
+                on_clip()
+        except BrokenProcessPool:
+            raise ExportError(
+                f"a process that measures {bundle.name} was ended from outside (out of memory?); try again"
+            ) from None
     return Scores(tuple(clips), np.array(answers, np.int64), np.array(confidence))
 
 
@@ -80,6 +91,7 @@ _pipeline: Pipeline
 
 def _start_worker(path: Path) -> None:
     global _bundle, _pipeline
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends its workers in good order
     _bundle = load_bundle(path)
     _pipeline = Pipeline(_bundle)
 

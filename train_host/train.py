@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import platform
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from edge.labels import EMOTIONS
@@ -92,18 +94,27 @@ def load_data(split: Split, recipe: Recipe, sounds: Sounds, console: Console, ca
 
 
 def train(
-    run: Path, recipe: Recipe, split: Split, sounds: Sounds, seed: int, console: Console, *, steps: int | None = None
+    run: Path,
+    recipe: Recipe,
+    split: Split,
+    sounds: Sounds,
+    seed: int,
+    console: Console,
+    *,
+    steps: int | None = None,
+    checkpoint_steps: int = CHECKPOINT_STEPS,
 ) -> None:
     """Train `recipe` on `split` into the folder `run`; where it holds an unfinished run of the same kind, go on.
 
-    `steps` replaces the recipe's number of steps. Raises TrainingError where `run` holds something else.
+    `steps` replaces the recipe's number of steps; `checkpoint_steps` is a multiple of `AVERAGE_EVERY`. Raises
+    TrainingError where `run` holds something else, or where the loss stops being a number.
     """
     n_steps = steps or recipe.training.steps
     if (run / WEIGHTS).exists():
         raise TrainingError(f"{run} holds a finished run; give another folder by --run, or export it: it is done")
     data = load_data(split, recipe, sounds, console)
     for path, reason in data.failed.items():
-        console.print(f"[yellow]left out[/] {path}: {reason}")
+        console.print(f"[yellow]left out[/] {escape(reason if str(path) in reason else f'{path}: {reason}')}")
     if data.n_drowned:
         console.print(f"{data.n_drowned} augmented copies left out: no speech found in their noise")
     if not data.train or not data.val:
@@ -130,25 +141,32 @@ def train(
     first_step = _begin(run, info, model, averager, console)
 
     # the loop
-    batches = Batches(data.train, recipe, info.normalizer, seed, CHECKPOINT_STEPS, workers=1, max_queue_size=8)
+    batches = Batches(data.train, recipe, info.normalizer, seed, checkpoint_steps)
     inputs, labels, corpora = validation_inputs(data.val, recipe, info)
-    masks = label_mask(data.train)
-    tensorboard = keras.callbacks.TensorBoard(str(run / "tensorboard"), update_freq=50, write_graph=False)
+    # of both sides: a validation speaker may show an emotion that nobody else in the corpus does
+    masks = label_mask([*data.train, *data.val])
+    # by epoch, which is from one checkpoint to the next: Keras counts batches from zero in each of them
+    tensorboard = keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False)
     with progress_bar(console) as progress:
         task = progress.add_task("training", total=n_steps, completed=first_step)
         on_step = _StepBar(progress, task)
-        for step in range(first_step, n_steps, CHECKPOINT_STEPS):
+        for step in range(first_step, n_steps, checkpoint_steps):
             batches.first_step = step
             history = model.fit(
                 batches,
-                steps_per_epoch=min(CHECKPOINT_STEPS, n_steps - step),
-                initial_epoch=step // CHECKPOINT_STEPS,
-                epochs=step // CHECKPOINT_STEPS + 1,
+                steps_per_epoch=min(checkpoint_steps, n_steps - step),
+                initial_epoch=step // checkpoint_steps,
+                epochs=step // checkpoint_steps + 1,
                 shuffle=False,
                 verbose=0,
                 callbacks=[averager, on_step, tensorboard],
             )
-            done = min(step + CHECKPOINT_STEPS, n_steps)
+            done = min(step + checkpoint_steps, n_steps)
+            if not np.isfinite(history.history["loss"][-1]):
+                raise TrainingError(
+                    f"{run}: the loss is no number any more between the steps {step} and {done}; give another --seed, "
+                    "or lower the recipe's learning_rate"
+                )
             with averager.applied():
                 logits = predict(model, inputs)
             uar = unweighted_average_recall(labels, masked_argmax(logits, corpora, masks))
@@ -162,13 +180,15 @@ def train(
     averager.apply()
     # emotions that its corpus lacks are no answer to be calibrated on
     allowed = np.array([masks[corpus] > 0 for corpus in corpora])
-    np.savez(run / VALIDATION, logits=np.where(allowed, predict(model, inputs), -np.inf), truth=labels)
+    logits = np.where(allowed, predict(model, inputs), -np.inf)
+    np.savez(run / VALIDATION, logits=logits, truth=labels)
     every = max(1, len(data.val) // N_SEQUENCES)
     np.savez(run / SEQUENCES, **{f"{i:04}": normalized(e, recipe, info) for i, e in enumerate(data.val[::every])})
     _save_arrays(run / WEIGHTS, {"weights": model.get_weights()})
     (run / CHECKPOINT).unlink()
     plots.curves(run / HISTORY, run / "curves.png")
-    console.print(f"[green]trained[/] {run}: UAR of the validation speakers {100 * uar:.1f}%")
+    uar = unweighted_average_recall(labels, logits.argmax(axis=1))
+    console.print(f"[green]trained[/] {escape(str(run))}: UAR of the validation speakers {100 * uar:.1f}%")
 
 
 def normalized(example: Example, recipe: Recipe, info: RunInfo) -> NDArray[np.float32]:
@@ -301,7 +321,13 @@ def load_model(run: Path) -> tuple[RunInfo, Recipe, keras.Model]:
             f"{run} is not finished; go on with `tonelight-train train --recipe {recipe.name} --run {run}`"
         )
     model = recipe.build(recipe.features.n_features)
-    model.set_weights(_load_arrays(run / WEIGHTS)["weights"])
+    try:
+        model.set_weights(_load_arrays(run / WEIGHTS)["weights"])
+    except _UNUSABLE as error:
+        raise TrainingError(
+            f"{run / WEIGHTS} is damaged or of another network than {recipe.name} is now ({_first_line(error)}); "
+            "train again"
+        ) from None
     return info, recipe, model
 
 
@@ -309,7 +335,9 @@ def _begin(run: Path, info: RunInfo, model: keras.Model, averager: Averager, con
     """Write `run.json`, or check it and take up the checkpoint; the step to go on from."""
     run.mkdir(parents=True, exist_ok=True)
     if not (run / RUN).exists():
-        (run / RUN).write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=1))
+        temporary = (run / RUN).with_suffix(".tmp")
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=1))
+        temporary.replace(run / RUN)
         return 0
     known, _ = load_run(run)
     for field in ("recipe", "seed", "steps", "split", "corpora"):
@@ -318,17 +346,49 @@ def _begin(run: Path, info: RunInfo, model: keras.Model, averager: Averager, con
                 f"{run} is a run of another kind ({field} {getattr(known, field)}, now {getattr(info, field)}); "
                 "give another folder by --run"
             )
+    if not all(
+        np.allclose(getattr(known.normalizer, field), getattr(info.normalizer, field), rtol=1e-3, atol=1e-3)
+        for field in ("mean", "std")
+    ):
+        raise TrainingError(
+            f"{run} was begun with other features of the same clips (the recordings, the noises or the signal code "
+            "have changed since); give another folder by --run"
+        )
     if not (run / CHECKPOINT).exists():
+        _truncate_history(run / HISTORY, 0)
         return 0
-    arrays = _load_arrays(run / CHECKPOINT)
-    model.optimizer.build(model.trainable_variables)
-    model.set_weights(arrays["weights"])
-    averager.weights = arrays["average"]
-    for variable, value in zip(model.optimizer.variables, arrays["optimizer"], strict=True):
-        variable.assign(value)
-    (step,), (averager.n_updates,) = arrays["step"], arrays["updates"]
-    console.print(f"going on with {run} from step {int(step)}")
+    try:
+        arrays = _load_arrays(run / CHECKPOINT)
+        model.optimizer.build(model.trainable_variables)
+        model.set_weights(arrays["weights"])
+        averager.weights = arrays["average"]
+        for variable, value in zip(model.optimizer.variables, arrays["optimizer"], strict=True):
+            variable.assign(value)
+        for variable, value in zip(_dropout_seeds(model), arrays["seeds"], strict=True):
+            variable.assign(value)
+        (step,), (averager.n_updates,) = arrays["step"], arrays["updates"]
+    except _UNUSABLE as error:
+        raise TrainingError(
+            f"{run / CHECKPOINT} is damaged or of another network than {info.recipe} is now ({_first_line(error)}); "
+            "delete it to start again, or give another folder by --run"
+        ) from None
+    _truncate_history(run / HISTORY, int(step))
+    console.print(f"going on with {escape(str(run))} from step {int(step)}")
     return int(step)
+
+
+_UNUSABLE: Final = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+"""What reading and taking up arrays raises for a damaged file, or one of another network."""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _dropout_seeds(model: keras.Model) -> list:
+    """Where the random generators of the dropout layers stand: state that Keras does not count among the weights."""
+    weights = {id(variable) for variable in model.weights}
+    return [variable for variable in model.variables if id(variable) not in weights]
 
 
 def _save_checkpoint(path: Path, step: int, model: keras.Model, averager: Averager) -> None:
@@ -338,6 +398,7 @@ def _save_checkpoint(path: Path, step: int, model: keras.Model, averager: Averag
             "weights": model.get_weights(),
             "average": averager.weights,
             "optimizer": [np.asarray(variable) for variable in model.optimizer.variables],
+            "seeds": [np.asarray(variable) for variable in _dropout_seeds(model)],
             "step": [np.array(step)],
             "updates": [np.array(averager.n_updates)],
         },
@@ -365,6 +426,14 @@ def _append(path: Path, row: dict[str, float]) -> None:
         if is_new:
             writer.writeheader()
         writer.writerow(row)
+
+
+def _truncate_history(path: Path, step: int) -> None:
+    """Take out what was written after the checkpoint that training goes on from: it comes again."""
+    if not path.exists():
+        return
+    head, *rows = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([head, *(row for row in rows if int(row.partition(",")[0]) <= step)]))
 
 
 class _StepBar(keras.callbacks.Callback):

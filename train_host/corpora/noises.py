@@ -12,14 +12,13 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
-import soxr
 
+from edge.errors import AudioError
 from train_host.corpora import manifest
 from train_host.errors import CorpusError
+from train_host.recordings import read_recording
 
 FILE: Final = "noise_manifest.csv"
-SAMPLE_RATE_HZ: Final = 16000
 _KINDS: Final = ("noise", "rir")
 
 
@@ -56,8 +55,6 @@ def load_sounds(sounds: Iterable[Sound], kind: str) -> list[npt.NDArray[np.float
 
 def _load(path: Path) -> npt.NDArray[np.float32]:
     try:
-        samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise CorpusError(f"{path}: cannot be read ({error}); restore it or take its line out of {FILE}") from None
-    mono = samples.mean(axis=1)
-    return np.ascontiguousarray(soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ), dtype=np.float32)
+        return read_recording(path)
+    except AudioError as error:
+        raise CorpusError(f"{path}: cannot be read: {error}; restore it or take its line out of {FILE}") from None
