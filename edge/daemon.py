@@ -246,12 +246,12 @@ class Daemon:
             mono_s=moment_s,
         )
         log.debug(
-            "%7.2f s to %7.2f s: %s %.0f %%%s",
+            "%7.2f - %7.2f s  %-9s  %3.0f%%%s",
             start_s,
             end_s,
             event.label,
             100 * event.confidence,
-            " (uncertain)" if event.uncertain else "",
+            "  (uncertain)" if event.uncertain else "",
         )
         if self._history is not None:
             try:

@@ -95,14 +95,26 @@ def _stop_on_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+class _Sentence(logging.Formatter):
+    """For somebody who watches: no level, unless something is wrong."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        if record.levelno >= logging.WARNING:
+            record.message = f"{record.levelname.lower()}: {record.message}"
+        return super().formatMessage(record)
+
+
 @contextmanager
 def _log_to_stderr() -> Iterator[None]:
     """Send the log to stderr: with the time unless the journal adds it, and not into a light that is drawn there."""
     handler = logging.StreamHandler(sys.stderr)
     is_terminal = sys.stderr.isatty()
-    begin = "\r\x1b[K" if is_terminal else ""
-    time = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
-    handler.setFormatter(logging.Formatter(f"{begin}{time}%(levelname)s %(message)s"))
+    if is_terminal:
+        # "\r\x1b[K" empties the line that the light is drawn in
+        handler.setFormatter(_Sentence("\r\x1b[K%(asctime)s  %(message)s", "%H:%M:%S"))
+    else:
+        time = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+        handler.setFormatter(logging.Formatter(f"{time}%(levelname)s %(message)s"))
     root = logging.getLogger("edge")
     level = root.level
     root.addHandler(handler)
