@@ -107,7 +107,7 @@ def test_an_empty_folder(tmp_path):
 
 
 def test_a_name_longer_than_any_name_can_be(tmp_path):
-    refused(tmp_path / ("x" * 5000), "too long")
+    refused(tmp_path / ("x" * 5000))
 
 
 def test_a_link_that_leads_round_in_circles(tmp_path):
@@ -191,9 +191,9 @@ def test_a_manifest_that_is_none(bundle, text):
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" + 400 * "0"])
 def test_numbers_that_are_none(bundle, number):
-    text = json.dumps(json.loads(MANIFEST_TEXT) | {"version": "MARK"}).replace('"MARK"', '"1.0.0"')
-    assert '"open_db": 12' in text
-    (bundle / MANIFEST).write_text(text.replace('"open_db": 12', f'"open_db": {number}'))
+    edit(bundle, lambda manifest: manifest["gate"].update(open_db="HERE"))
+    text = (bundle / MANIFEST).read_text()
+    (bundle / MANIFEST).write_text(text.replace('"HERE"', number))
     refused(bundle, MANIFEST)
 
 

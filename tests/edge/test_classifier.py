@@ -119,6 +119,9 @@ def test_padding_holds_nothing_of_the_chunk_before(bundle):
     classifier.step(rows(bundle, chunk, seed=1))
     classifier.reset()
     assert same([classifier.step(short)], [expected])
+    classifier.step(rows(bundle, chunk, seed=1))
+    classifier.step(short)
+    assert not classifier._features[0, per_step:].any()
 
 
 # Model and manifest that do not belong together -----------------------------------------------------------------------

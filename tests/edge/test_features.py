@@ -1,4 +1,4 @@
-"""Features against librosa, python_speech_features and scipy under our definitions, and on sounds with a known answer."""
+"""Features against librosa, python_speech_features and scipy under our definitions, and on sounds of known answer."""
 
 import librosa
 import msgspec

@@ -176,6 +176,17 @@ def test_statistics_live_as_long_as_the_stream(pipeline):
     assert again == first
 
 
+def test_reset_forgets_the_running_means():
+    # of every column, whatever the model that ships has
+    manifest = bundle().manifest
+    running = msgspec.structs.replace(manifest.normalizer, running=(True,) * manifest.features.n_features)
+    pipeline = Pipeline(dataclasses.replace(bundle(), manifest=msgspec.structs.replace(manifest, normalizer=running)))
+    said = np.concatenate([silence(1), phrase(120, 140, 1), silence(1)])
+    fresh = hear(pipeline, said)
+    assert detections(pipeline.push(said))[0].probs != detections(fresh)[0].probs
+    assert hear(pipeline, said) == fresh
+
+
 def test_nothing_but_statistics_outlives_a_segment():
     # without them, a phrase gets the same answer a minute and many phrases later: the model's state was reset
     manifest = bundle().manifest
