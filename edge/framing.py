@@ -48,6 +48,32 @@ class Framer:
         self._pending = np.empty(0, np.float32)
 
 
+class OffsetRemover:
+    """Takes the offset that cheap microphones and some recordings have out of frames, as a running mean over a second.
+
+    One number is taken from all samples of a frame, so that nothing inside a frame is bent. Frame after frame, so that
+    the answer does not depend on how many come at a time.
+    """
+
+    def __init__(self, hop_ms: float) -> None:
+        self._memory = max(1.0, 1000 / hop_ms)
+        self.reset()
+
+    def reset(self) -> None:
+        """Start as on a new stream: the first frame's mean is all that is known."""
+        self._offset = 0.0
+        self._n = 0
+
+    def push(self, frames: Float32) -> Float32:
+        """Take consecutive frames `(n_frames, window_length)`; return them without the offset."""
+        offsets = np.empty(len(frames), np.float32)
+        for i, mean in enumerate(frames.mean(axis=1, dtype=np.float32).tolist()):
+            self._n += 1
+            self._offset += (mean - self._offset) / min(self._n, self._memory)
+            offsets[i] = self._offset
+        return np.asarray(frames - offsets[:, None], np.float32)
+
+
 def level_db(frames: Float32) -> Float32:
     """Level of each frame in dB relative to full scale, shape `(n_frames,)`; DC is ignored, digital silence is -100."""
     mean = frames.mean(axis=1, dtype=np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.features import DeltaStage, FeatureConfig, FeatureExtractor
-from edge.framing import Framer, level_db
+from edge.framing import Framer, OffsetRemover, level_db
 from edge.gate import Edge, Gate, GateConfig
 
 Float32 = NDArray[np.float32]
@@ -49,6 +49,7 @@ class FrontEnd:
         self.config = features
         self.chunk_frames = chunk_frames
         self._framer = Framer(features.window_length, features.hop_length)
+        self._offset = OffsetRemover(features.hop_ms)
         self._gate = Gate(gate, features.hop_ms)
         self._extractor = FeatureExtractor(features)
         self._delta_columns = features.slices.get("mfcc_delta")
@@ -57,6 +58,7 @@ class FrontEnd:
     def reset(self) -> None:
         """Start as on a new stream."""
         self._framer.reset()
+        self._offset.reset()
         self._gate.reset()
         self._extractor.reset()
         self._n_frames = 0
@@ -88,7 +90,7 @@ class FrontEnd:
 
     def push(self, samples: Float32) -> list[Chunk]:
         """Take samples `(n,)` at the configured rate; return what they complete."""
-        frames = self._framer.push(samples)
+        frames = self._offset.push(self._framer.push(samples))
         chunks: list[Chunk] = []
         if len(frames) == 0:
             return chunks

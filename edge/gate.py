@@ -127,6 +127,9 @@ class Gate:
             self.floor_db += FALL * (level_db - self.floor_db)
         else:
             self.floor_db = min(level_db, self.floor_db + self._rise_db)
+        # a still lower floor would open nothing that `min_level_db` keeps shut, but the way back from where a moment of
+        # digital silence left it would take long
+        self.floor_db = max(self.floor_db, config.min_level_db - 2 * config.open_db)
         above_db = level_db - self.floor_db
 
         if not self.is_open:

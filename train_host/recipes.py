@@ -108,14 +108,14 @@ RECIPES = {
             form="stream",
             build=_tonelight,
             training=Training(
-                steps=4000,
+                steps=4500,
                 batch_size=48,
                 crop_frames=240,
                 learning_rate=2e-3,
                 weight_decay=1e-2,
                 label_smoothing=0.1,
                 average=0.998,
-                views=3,
+                views=2,
             ),
         ),
         Recipe(

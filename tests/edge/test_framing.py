@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from signals import RATE_HZ, noise, pieces, tone
 
-from edge.framing import Framer, level_db
+from edge.framing import Framer, OffsetRemover, level_db
 
 
 def frames_of(*parts: list[float], window_length: int = 4, hop_length: int = 2) -> list[list[float]]:
@@ -97,3 +97,21 @@ def test_level_does_not_depend_on_how_frames_are_grouped():
     for n in (1, 2, 7, 33):
         grouped = [level for start in range(0, len(frames), n) for level in level_db(frames[start : start + n])]
         assert grouped == whole.tolist()
+
+
+def test_the_offset_of_the_microphone_is_taken_out_from_the_first_frame_on():
+    frames = OffsetRemover(10).push(np.array([[3, 5], [5, 3], [4, 4]], np.float32))
+    assert frames.tolist() == [[-1, 1], [1, -1], [0, 0]]
+
+
+def test_an_offset_that_drifts_is_followed_within_seconds():
+    remover = OffsetRemover(10)
+    remover.push(np.full((500, 4), 0.1, np.float32))
+    assert abs(remover.push(np.full((500, 4), 0.2, np.float32))[-1, 0]) < 0.001
+
+
+def test_offset_removal_does_not_depend_on_how_frames_are_grouped():
+    frames = Framer(400, 160).push(noise(2, -40) + np.float32(0.03))
+    whole = OffsetRemover(10).push(frames)
+    remover = OffsetRemover(10)
+    assert np.array_equal(np.concatenate([remover.push(frames[i : i + 7]) for i in range(0, len(frames), 7)]), whole)

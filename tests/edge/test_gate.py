@@ -149,7 +149,7 @@ def test_a_recording_that_begins_with_speech_is_heard_at_once():
 def test_digital_silence_is_silence_and_speech_after_it_is_heard():
     g = gate()
     assert feed(g, -100, 5) == [None] * 500
-    assert g.floor_db == -100
+    assert g.floor_db == g.config.min_level_db - 2 * g.config.open_db  # not further: it has to come back
     assert edges(g, "sss") == "..("
 
 
