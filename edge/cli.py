@@ -143,6 +143,26 @@ def build_parser() -> argparse.ArgumentParser:
     )
     config.add_argument("what", choices=["check", "show"], help="check: name the first mistake; show: print it as TOML")
 
+    model = command(
+        "model",
+        _model,
+        "see which model bundles are here, install one, or go back",
+        "tonelight model list                             which are here, and which one listens?",
+        "tonelight model verify DIR                       is it whole, signed by a key of this board, and does it run?",
+        "tonelight model install DIR                      verify it, copy it here, and let it listen",
+        "tonelight model activate tonelight-0.2.0         let one listen that is here already",
+        "tonelight model rollback                         back to the one that listened before",
+        "sudo install -D -m 644 -t /etc/tonelight/keys anna.pub    accept what Anna signs",
+    )
+    model.add_argument(
+        "what",
+        choices=["list", "verify", "install", "activate", "rollback"],
+        help="list: show them; verify: check one; install: take one over from a folder; activate: choose one by its "
+        "id; rollback: undo the last change",
+    )
+    model.add_argument("bundle", nargs="?", help="folder (verify, install) or id (verify, activate) of a bundle")
+    model.set_defaults(refuse=model.error)
+
     history = command(
         "history",
         _history,
@@ -198,6 +218,15 @@ def _config(args: argparse.Namespace) -> int:
     from edge.commands import config
 
     return config.run(args)
+
+
+def _model(args: argparse.Namespace) -> int:
+    if (args.bundle is None) != (args.what in ("list", "rollback")):
+        needed = "takes no bundle" if args.bundle is not None else "needs a bundle"
+        args.refuse(f"`tonelight model {args.what}` {needed}")
+    from edge.commands import model
+
+    return model.run(args)
 
 
 def _history(args: argparse.Namespace) -> int:

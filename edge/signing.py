@@ -132,7 +132,7 @@ def check_signature(bundle: Path, manifest: bytes, signature: bytes | None, keys
     """
     if signature is None:
         raise BundleError(
-            f"bundle {bundle} is not signed; where it was made: `tonelight-train sign {bundle.name} --key FILE`, "
+            f"bundle {bundle} is not signed; where it was made: `tonelight-train sign BUNDLE --key FILE`, "
             f"and here, once: {how_to_trust(keys_dir())}"
         )
     try:

@@ -1,0 +1,97 @@
+"""`tonelight model list|verify|install|activate|rollback`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from edge import config
+from edge.bundle import DEFAULT_BUNDLE, load_bundle
+from edge.config import Config
+from edge.errors import BundleError
+from edge.store import Store, Verified
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look at the bundles of this board, or change which of them listens.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+        BundleError: the bundle is refused, or the store cannot be read or written.
+    """
+    loaded = config.load(args.config)
+    store = Store()
+    if args.what == "list":
+        _list(store)
+    elif args.what == "verify":
+        verified = store.verify(_folder(store, args.bundle))
+        print(f"ok: {_described(verified)}; whole, and computes here what it computed at export")
+        return 0
+    elif args.what == "install":
+        print(f"installed and active: {_described(store.install(Path(args.bundle)))}")
+    elif args.what == "activate":
+        print(f"active: {_described(store.activate(args.bundle))}")
+    else:
+        bundle, faults = store.rollback()
+        for fault in faults:
+            print(f"tonelight: passed over: {fault}", file=sys.stderr)
+        print(f"active: {bundle.id} in {bundle.path}")
+    _warn_of_configured(loaded)
+    if args.what != "list":
+        print("a tonelight that is running takes it up when it starts again: sudo systemctl restart tonelight")
+    return 0
+
+
+def _list(store: Store) -> None:
+    """Print a line for each bundle, an arrow before the active one."""
+    active = store.active
+    back = next(iter(store.rollback_candidates()), active)
+    installed = store.installed()
+    missing = [name for name in (active,) if name is not None and name not in installed]
+    ids: list[str | None] = [None, *installed, *missing]
+    width = max(len(name or DEFAULT_BUNDLE) for name in ids)
+    for name in ids:
+        notes = ["comes with tonelight"] if name is None else []
+        if name is not None and name == store.good:
+            notes.append("good")
+        if name == back != active:
+            notes.append("`tonelight model rollback` goes here")
+        if name in missing:
+            notes.append("not there; `tonelight model rollback` goes to one that is")
+        else:
+            notes += _faults(store, name)
+        print(f"{'->' if name == active else '  '} {name or DEFAULT_BUNDLE:<{width}}  {', '.join(notes)}".rstrip())
+
+
+def _faults(store: Store, name: str | None) -> list[str]:
+    try:
+        load_bundle(store.path(name))
+    except BundleError as error:
+        return [str(error)]
+    return []
+
+
+def _folder(store: Store, text: str) -> Path:
+    """What to verify: a bundle of this board by its id, else a folder."""
+    if text in (*store.installed(), DEFAULT_BUNDLE):
+        return store.path(text)
+    folder = Path(text)
+    if "/" not in text and not os.path.lexists(folder):
+        raise BundleError(
+            f"there is no folder {text} here, and no bundle of that id on this board; `tonelight model list` shows them"
+        )
+    return folder
+
+
+def _described(verified: Verified) -> str:
+    origin = "which comes with tonelight" if verified.key is None else f"signed by {verified.key}"
+    return f"{verified.bundle.id}, {origin}, in {verified.bundle.path}"
+
+
+def _warn_of_configured(loaded: Config) -> None:
+    if loaded.model.bundle:
+        print(
+            f"tonelight: model.bundle is set: {loaded.model.bundle} listens in place of the active one", file=sys.stderr
+        )

@@ -1,0 +1,432 @@
+"""The bundles on a board: installed whole or not at all, and switched in one step.
+
+    STATE/models/
+        <name>-<version>/    an installed bundle; what belongs to a version never changes
+        active               link to the bundle that listens; without it, the one that comes with the program does
+        previous             link to the one that was active before; without it, the one that comes with the program
+        good                 link to the last one that was marked good; the active one is on probation until it is
+
+A link is replaced by a rename, and a bundle gets its name when all of it is on the disk: a power cut at any moment
+leaves the old state or the new one. What an interrupted change left behind is removed by the next one.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Final
+
+from edge import config, signing
+from edge.bundle import (
+    DEFAULT_BUNDLE,
+    MANIFEST,
+    MAX_FILE_BYTES,
+    Bundle,
+    default_bundle_path,
+    load_bundle,
+    parse_manifest,
+)
+from edge.errors import BundleError
+from edge.pipeline import verify_golden
+from edge.signing import SIGNATURE, PublicKey
+from edge.sources.libraries import quiet_stderr
+
+N_KEPT: Final = 3
+"""Bundles that stay beside the active, the previous and the last good one; older ones go, so that no card fills up."""
+
+ACTIVE: Final = "active"
+PREVIOUS: Final = "previous"
+GOOD: Final = "good"
+
+_INCOMING: Final = ".incoming-"
+_REMOVED: Final = ".removed-"
+_ID: Final = re.compile(r"([a-z0-9][a-z0-9_-]{0,63})-(\d{1,9})\.(\d{1,9})\.(\d{1,9})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A bundle that this board may run; `key` has signed it (None: it came with the program)."""
+
+    bundle: Bundle
+    key: PublicKey | None
+
+
+class Store:
+    """The bundles in `folder` (default: the board's), accepted by the public keys in `keys` (default: the board's).
+
+    None stands for the bundle that comes with the program wherever an id is given.
+    """
+
+    def __init__(self, folder: Path | None = None, keys: Path | None = None) -> None:
+        self.folder = config.state_dir() / "models" if folder is None else folder
+        self.keys = signing.keys_dir() if keys is None else keys
+
+    @property
+    def active(self) -> str | None:
+        """Id of the bundle that listens. (What a link made by hand leads to is given as it is.)"""
+        return self._read_link(ACTIVE)
+
+    @property
+    def previous(self) -> str | None:
+        """Id of the bundle that was active before this one."""
+        return self._read_link(PREVIOUS)
+
+    @property
+    def good(self) -> str | None:
+        """Id of the last bundle that was marked good; the active one is on probation until it is."""
+        return self._read_link(GOOD)
+
+    def installed(self) -> list[str]:
+        """Ids of the installed bundles, whole or damaged, by name and version."""
+        try:
+            names = [path.name for path in self.folder.iterdir() if path.is_dir() and not path.is_symlink()]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise BundleError(f"{self.folder} cannot be read: {error.strerror}; try again with sudo") from None
+        return sorted((name for name in names if _ID.fullmatch(name)), key=_by_version)
+
+    def path(self, bundle_id: str | None) -> Path:
+        """Folder of an installed bundle, or of the one that comes with the program.
+
+        Raises:
+            BundleError: there is none of that id.
+        """
+        if bundle_id is not None and bundle_id in self.installed():
+            return self.folder / bundle_id
+        if bundle_id in (None, DEFAULT_BUNDLE):
+            return default_bundle_path()
+        known = ", ".join([*self.installed(), DEFAULT_BUNDLE])
+        raise BundleError(f"there is no bundle {bundle_id!r} on this board; it has {known}")
+
+    def verify(self, path: Path) -> Verified:
+        """Check everything about the bundle in folder `path`, and that it computes here what it did at export.
+
+        Raises:
+            BundleError: not signed by a trusted key, damaged, holding what is not signed, of another schema, not to be
+                loaded by the runtime, or computing something else here.
+        """
+        verified = self._check(path)
+        with quiet_stderr():  # the runtime announces itself there
+            verify_golden(verified.bundle)
+        return verified
+
+    def install(self, source: Path) -> Verified:
+        """Verify the bundle in folder `source`, copy it into the store, and make it the active one.
+
+        Installing the same bundle again mends what is damaged of it.
+
+        Raises:
+            BundleError: it is refused (see `verify`), it is older than the active one, another bundle has its id, or
+                the disk is full or cannot be written. The store is then as it was.
+        """
+        with self._changing():
+            verified = self.verify(source)
+            bundle = verified.bundle
+            self._refuse_older(bundle)
+            if bundle.id == DEFAULT_BUNDLE:
+                self._refuse_other(bundle, default_bundle_path())
+            target = self.folder / bundle.id
+            incoming = Path(mkdtemp(prefix=_INCOMING, dir=self.folder))
+            try:
+                self._copy(bundle, incoming)
+                if os.path.lexists(target):
+                    self._refuse_other(bundle, target)
+                    self._mend(target, incoming)
+                else:
+                    incoming.rename(target)
+            finally:
+                shutil.rmtree(incoming, ignore_errors=True)
+            _sync(self.folder)
+            self._switch(bundle.id)
+            self._prune()
+            return Verified(load_bundle(target), verified.key)
+
+    def activate(self, bundle_id: str) -> Verified:
+        """Make an installed bundle, or the one that comes with the program, the active one; it may be an older one.
+
+        Raises:
+            BundleError: there is none of that id, or it is refused (see `verify`).
+        """
+        with self._changing():
+            verified = self.verify(self.path(bundle_id))
+            self._switch(bundle_id if bundle_id in self.installed() else None)
+            return verified
+
+    def rollback(self) -> tuple[Bundle, list[str]]:
+        """Go back to the bundle that was active before; return it, and why others nearer than it were passed over.
+
+        Where that one is damaged, the last good one follows, and then the one that comes with the program. What was
+        left behind stays installed, but is not gone back to.
+
+        Raises:
+            BundleError: there is nothing to go back to, or none of them can be used; nothing is changed then.
+        """
+        with self._changing():
+            left, faults = self.active, []
+            for candidate in self.rollback_candidates():
+                try:
+                    bundle = load_bundle(self.path(candidate))
+                    with quiet_stderr():
+                        verify_golden(bundle)
+                except BundleError as error:
+                    faults.append(str(error))
+                    continue
+                # In this order, a cut between two steps leaves a way back from each of the states.
+                if self.good == left:
+                    self._link(GOOD, None)
+                self._link(ACTIVE, candidate)
+                self._link(PREVIOUS, None if self.good == candidate else self.good)
+                return bundle, faults
+            if faults:
+                raise BundleError(f"there is no bundle to go back to: {'; '.join(faults)}")
+            raise BundleError(
+                f"there is nothing to go back to: {DEFAULT_BUNDLE}, which comes with tonelight, is active already"
+            )
+
+    def rollback_candidates(self) -> list[str | None]:
+        """Where `rollback` goes, nearest first."""
+        candidates = dict.fromkeys((self.previous, self.good, None))
+        return [candidate for candidate in candidates if candidate != self.active]
+
+    def mark_good(self, bundle_id: str | None) -> None:
+        """End the probation of `bundle_id`: it is kept, and gone back to, until another one is marked good.
+
+        Raises:
+            BundleError: it is not the active one (any more).
+        """
+        with self._changing():
+            if self.active != bundle_id:
+                raise BundleError(f"bundle {bundle_id or DEFAULT_BUNDLE} is not the active one any more")
+            self._link(GOOD, bundle_id)
+
+    def _check(self, path: Path) -> Verified:
+        """Everything but the replay. Nothing in a bundle is parsed before its signature was found right."""
+        if _is_same(path, default_bundle_path()):
+            return Verified(load_bundle(path), None)
+        content = read_manifest(path)
+        signature = _read_plain(path / SIGNATURE) if os.path.lexists(path / SIGNATURE) else None
+        key = signing.check_signature(path, content, signature, signing.trusted_keys(self.keys))
+        manifest = parse_manifest(content, str(path / MANIFEST))
+        _refuse_strangers(path, {MANIFEST, SIGNATURE, *manifest.files})
+        bundle = load_bundle(path)
+        if bundle.manifest != manifest:
+            raise BundleError(f"bundle {path} was changed while it was read; try again")
+        if not _ID.fullmatch(bundle.id):
+            raise BundleError(f"{path / MANIFEST}: version {bundle.version[:40]}… is too long; export the bundle again")
+        return Verified(bundle, key)
+
+    def _refuse_older(self, bundle: Bundle) -> None:
+        active = self.active or DEFAULT_BUNDLE
+        if not _ID.fullmatch(active):
+            return
+        name, version = _by_version(active)
+        if name == bundle.name and _by_version(bundle.id)[1] < version:
+            raise BundleError(
+                f"bundle {bundle.id} is older than {active}, the active one; to go back to a bundle that was "
+                "installed before: `tonelight model rollback` or `tonelight model activate ID`"
+            )
+
+    def _refuse_other(self, bundle: Bundle, there: Path) -> None:
+        """A version is one bundle for ever. (A damaged one is none: it may be mended.)"""
+        try:
+            other = load_bundle(there).manifest != bundle.manifest
+        except BundleError:
+            return
+        if other:
+            raise BundleError(
+                f"another bundle {bundle.id} is here already ({there}); export yours under another --version"
+            )
+
+    def _copy(self, bundle: Bundle, incoming: Path) -> None:
+        """Write a verified bundle into the empty folder `incoming`, down to the disk; check what arrived."""
+        for name in (MANIFEST, SIGNATURE, *bundle.manifest.files):
+            content = _read_plain(bundle.path / name)
+            expected = bundle.manifest.files.get(name)
+            if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+                raise BundleError(f"{bundle.path / name} was changed while it was read; try again")
+            with (incoming / name).open("xb") as file:
+                file.write(content)
+                file.flush()
+                # readable for the service, too, whatever the umask of whoever installs
+                os.fchmod(file.fileno(), 0o644)
+                self._hand_over(incoming / name)
+                os.fsync(file.fileno())
+        incoming.chmod(0o755)
+        self._hand_over(incoming)
+        _sync(incoming)
+        if self._check(incoming).bundle.manifest != bundle.manifest:
+            raise BundleError(f"bundle {bundle.path} was changed while it was read; try again")
+
+    def _mend(self, target: Path, incoming: Path) -> None:
+        """Put the files of the whole bundle `incoming` in place of those of the same bundle in `target`."""
+        if target.is_symlink() or not target.is_dir():
+            raise BundleError(f"{target} is in the way; remove it")
+        for path in sorted(incoming.iterdir()):
+            path.replace(target / path.name)
+        _sync(target)
+
+    def _switch(self, bundle_id: str | None) -> None:
+        """Make `bundle_id` the active one. A cut between both steps leaves `previous` and `active` the same."""
+        if bundle_id != self.active:
+            self._link(PREVIOUS, self.active)
+            self._link(ACTIVE, bundle_id)
+
+    def _read_link(self, name: str) -> str | None:
+        try:
+            return str((self.folder / name).readlink())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            what = "is not a link" if error.errno == errno.EINVAL else f"cannot be read ({error.strerror})"
+            raise BundleError(f"{self.folder / name} {what}; remove it, then `tonelight model activate ID`") from None
+
+    def _link(self, name: str, bundle_id: str | None) -> None:
+        link, fresh = self.folder / name, self.folder / f".{name}"
+        if bundle_id is None:
+            link.unlink(missing_ok=True)
+        else:
+            fresh.unlink(missing_ok=True)
+            fresh.symlink_to(bundle_id)  # relative: systemd may move the whole folder
+            self._hand_over(fresh)
+            fresh.replace(link)
+        _sync(self.folder)
+
+    def _prune(self) -> None:
+        """Remove the oldest bundles beyond those in use and `N_KEPT` others; what cannot be removed stays."""
+        in_use = {self.active, self.previous, self.good}
+        others = [self.folder / name for name in self.installed() if name not in in_use]
+        others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for path in others[N_KEPT:]:
+            with suppress(OSError):
+                # out of sight in one step: half a bundle must not look like one
+                path.rename(self.folder / f"{_REMOVED}{path.name}")
+        self._remove_leftovers()
+
+    def _remove_leftovers(self) -> None:
+        for path in self.folder.iterdir():
+            if path.name.startswith((_INCOMING, _REMOVED)):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _hand_over(self, path: Path) -> None:
+        """Give what root writes to whom the state folder belongs: the service switches bundles, too."""
+        if os.geteuid() == 0:
+            owner = self.folder.parent.stat()
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Only one process at a time; what the system refuses is told in one line."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._hand_over(self.folder)
+            lock = self.folder / ".lock"
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            try:
+                self._hand_over(lock)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise BundleError(
+                        f"another tonelight is changing the bundles in {self.folder} right now; try again in a minute"
+                    ) from None
+                self._remove_leftovers()
+                yield
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise BundleError(self._way_out(error)) from None
+
+    def _way_out(self, error: OSError) -> str:
+        where = error.filename2 or error.filename or self.folder
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"no space left for bundles in {self.folder}; delete something (`df -h {self.folder}`) and try again"
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return f"{where}: {error.strerror}; try again with sudo"
+        if error.errno == errno.EROFS:
+            return f"{where}: {error.strerror}; `mount` tells why"
+        return f"{where}: {error.strerror or error}; check the disk, then try again"
+
+
+def read_manifest(bundle: Path) -> bytes:
+    """The bytes that a signature of the bundle in folder `bundle` is over.
+
+    Raises:
+        BundleError: there is no such folder, or it has no readable manifest.
+    """
+    try:
+        is_folder, is_there = bundle.is_dir(), bundle.exists()
+    except OSError as error:
+        raise BundleError(f"bundle {bundle} cannot be read: {error.strerror}") from None
+    if not is_folder:
+        what = "is a file, not a folder" if is_there else "does not exist"
+        raise BundleError(f"bundle {bundle} {what}; give the folder that holds {MANIFEST}")
+    return _read_plain(bundle / MANIFEST)
+
+
+def _read_plain(path: Path) -> bytes:
+    """Content of a plain file of a bundle; links, pipes and the like are refused, and so is what is too large."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise BundleError(f"bundle {path.parent} has no {path.name}; get it again, whole") from None
+    except OSError as error:
+        what = "is a link, not a plain file" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
+        raise BundleError(f"{path} {what}; get the bundle again, whole") from None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleError(f"{path} is not a plain file; get the bundle again, whole")
+        if status.st_size > MAX_FILE_BYTES:
+            raise BundleError(f"{path} is larger than any file of a bundle may be ({MAX_FILE_BYTES >> 20} MiB)")
+        try:
+            return file.read(MAX_FILE_BYTES)
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error.strerror}; get the bundle again") from None
+
+
+def _refuse_strangers(folder: Path, names: set[str]) -> None:
+    """Only plain files, and only those that are signed: nothing else may come along."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name if entry.name.isprintable() else repr(entry.name)
+                if not entry.is_file(follow_symlinks=False):
+                    raise BundleError(f"{folder / name} is not a plain file; get the bundle again, whole")
+                if entry.name not in names:
+                    raise BundleError(f"{folder / name} is not listed in {MANIFEST}; remove it from the bundle")
+    except OSError as error:
+        raise BundleError(f"bundle {folder} cannot be read: {error.strerror}") from None
+
+
+def _by_version(bundle_id: str) -> tuple[str, tuple[int, ...]]:
+    """Name and version of an id, as they are compared."""
+    match = _ID.fullmatch(bundle_id)
+    assert match is not None, bundle_id
+    return match[1], tuple(map(int, match.groups()[1:]))
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
+
+
+def _sync(folder: Path) -> None:
+    """Bring the names in `folder` to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
