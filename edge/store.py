@@ -328,7 +328,9 @@ class Store:
     def _changing(self) -> Iterator[None]:
         """Only one process at a time; what the system refuses is told in one line."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            if not self.folder.is_dir():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                _sync(self.folder.parent)
             self._hand_over(self.folder)
             lock = self.folder / ".lock"
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)

@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from train_host import signing_command
     from train_host.corpora import command as data_command
 
     parser = argparse.ArgumentParser(
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     data_command.add_arguments(commands)
     _add_train(commands)
     _add_export(commands)
+    signing_command.add_arguments(commands)
     return parser
 
 
