@@ -13,6 +13,7 @@ runs/<name>/
 from __future__ import annotations
 
 import csv
+import importlib.util
 import platform
 import zipfile
 from collections.abc import Callable, Sequence
@@ -103,16 +104,18 @@ def train(
     *,
     steps: int | None = None,
     checkpoint_steps: int = CHECKPOINT_STEPS,
+    data: Data | None = None,
 ) -> None:
     """Train `recipe` on `split` into the folder `run`; where it holds an unfinished run of the same kind, go on.
 
-    `steps` replaces the recipe's number of steps; `checkpoint_steps` is a multiple of `AVERAGE_EVERY`. Raises
+    `steps` replaces the recipe's number of steps; `checkpoint_steps` is a multiple of `AVERAGE_EVERY`; `data` is what
+    `load_data` would return, where it is already at hand (the recordings need not be there then). Raises
     TrainingError where `run` holds something else, or where the loss stops being a number.
     """
     n_steps = steps or recipe.training.steps
     if (run / WEIGHTS).exists():
         raise TrainingError(f"{run} holds a finished run; give another folder by --run, or export it: it is done")
-    data = load_data(split, recipe, sounds, console)
+    data = data or load_data(split, recipe, sounds, console)
     for path, reason in data.failed.items():
         console.print(f"[yellow]left out[/] {escape(reason if str(path) in reason else f'{path}: {reason}')}")
     if data.n_drowned:
@@ -146,7 +149,9 @@ def train(
     # of both sides: a validation speaker may show an emotion that nobody else in the corpus does
     masks = label_mask([*data.train, *data.val])
     # by epoch, which is from one checkpoint to the next: Keras counts batches from zero in each of them
-    tensorboard = keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False)
+    watchers = []
+    if importlib.util.find_spec("tensorflow"):  # which writes the events; a machine with JAX only does without them
+        watchers.append(keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False))
     with progress_bar(console) as progress:
         task = progress.add_task("training", total=n_steps, completed=first_step)
         on_step = _StepBar(progress, task)
@@ -159,7 +164,7 @@ def train(
                 epochs=step // checkpoint_steps + 1,
                 shuffle=False,
                 verbose=0,
-                callbacks=[averager, on_step, tensorboard],
+                callbacks=[averager, on_step, *watchers],
             )
             done = min(step + checkpoint_steps, n_steps)
             if not np.isfinite(history.history["loss"][-1]):
@@ -241,6 +246,9 @@ class Averager(keras.callbacks.Callback):
         self._batch += 1
         if self._batch % AVERAGE_EVERY:
             return
+        if keras.backend.backend() == "jax":
+            # there, the loop keeps the weights to itself until it is asked
+            self._network.jax_state_sync()
         self.n_updates += 1
         # no memory of the random start: the first updates are a plain mean
         momentum = min(self._momentum, 1 - 1 / self.n_updates)
