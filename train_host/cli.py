@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     from train_host import signing_command
     from train_host.corpora import command as data_command
+    from train_host.evaluate import command as evaluate_command
 
     parser = argparse.ArgumentParser(
         prog="tonelight-train",
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     data_command.add_arguments(commands)
     _add_train(commands)
     _add_export(commands)
+    evaluate_command.add_arguments(commands)
     signing_command.add_arguments(commands)
     return parser
 

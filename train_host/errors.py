@@ -21,3 +21,7 @@ class TrainingError(TonelightError, RuntimeError):
 
 class ExportError(TonelightError, RuntimeError):
     """A trained model cannot be made into a bundle, or the bundle does not say what the model said."""
+
+
+class EvaluationError(TonelightError, RuntimeError):
+    """A training cannot be measured, or its result cannot be read."""

@@ -114,7 +114,7 @@ def export(
                 CorpusUse(corpus, clips_, speakers, KNOWN[corpus].licence if corpus in KNOWN else "not stated")
                 for corpus, (clips_, speakers) in sorted(info.corpora.items())
             ),
-            commit=_commit(),
+            commit=current_commit(),
             tools=_tools(info),
             files={},
         )
@@ -274,7 +274,7 @@ def _tools(info: RunInfo) -> dict[str, str]:
     }
 
 
-def _commit() -> str:
+def current_commit() -> str:
     """Commit of the checkout this runs from, with a "+" where it was changed; "unknown" outside of one."""
     here = Path(__file__).parent
     try:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from train_host.evaluate.result import Bin
 
 mpl.use("Agg")  # files only: a workstation without a screen trains too
 
@@ -45,5 +49,27 @@ def confusion(counts: NDArray[np.int64], labels: Sequence[str], title: str, out:
     axes.set(xticks=range(len(names)), yticks=range(len(labels)), xlabel="answer", ylabel="truth", title=title)
     axes.set_xticklabels(names, rotation=40, ha="right")
     axes.set_yticklabels(labels)
+    figure.savefig(out, dpi=120)
+    plt.close(figure)
+
+
+def coverage(shares: NDArray[np.float64], out: Path) -> None:
+    """Risk-coverage curve: `shares[i]` is the share right among the most confident `(i + 1) / len(shares)`."""
+    figure, axes = plt.subplots(figsize=(5, 4), layout="constrained")
+    axes.plot(100 * np.arange(1, len(shares) + 1) / len(shares), 100 * shares, ".-", color="tab:blue")
+    axes.set(xlabel="coverage in %, most confident first", ylabel="accuracy in %", xlim=(0, 100), ylim=(0, 100))
+    figure.savefig(out, dpi=120)
+    plt.close(figure)
+
+
+def reliability(bins: Sequence[Bin], out: Path) -> None:
+    """Accuracy over confidence, as wide as the bins; the diagonal is a model that knows what it knows."""
+    there = [b for b in bins if b.n]
+    figure, axes = plt.subplots(figsize=(5, 4), layout="constrained")
+    axes.plot([0, 100], [0, 100], color="tab:gray", linewidth=1)
+    # as large as there are clips
+    sizes = [10 + 200 * b.n / sum(one.n for one in there) for b in there]
+    axes.scatter([100 * b.confidence / b.n for b in there], [100 * b.n_right / b.n for b in there], sizes)
+    axes.set(xlabel="confidence in %", ylabel="accuracy in %", xlim=(0, 100), ylim=(0, 100))
     figure.savefig(out, dpi=120)
     plt.close(figure)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,14 @@ from edge.bundle import Bundle, load_bundle
 from edge.errors import AudioError
 from edge.events import Detection
 from edge.labels import EMOTIONS
-from edge.pipeline import Pipeline, summarize
+from edge.pipeline import FileResult, Pipeline, summarize
 from train_host.corpora.clip import Clip
 from train_host.errors import ExportError
 from train_host.metrics import calibration_error, confusion, unweighted_average_recall
 from train_host.recordings import read_recording
+
+Alteration: TypeAlias = Callable[[NDArray[np.float32], Path], NDArray[np.float32]]
+"""What is done to the samples of a recording, given with its path, before the device hears them."""
 
 
 @dataclass(frozen=True)
@@ -72,36 +76,50 @@ def score(
     Raises ExportError where one of the processes was ended from outside.
     """
     answers, confidence = [], []
-    with ProcessPoolExecutor(n_processes, get_context("spawn"), _start_worker, (bundle,)) as workers:
+    for result in hear(bundle, [clip.path for clip in clips], n_processes):
+        answers.append(-1 if result.label is None else EMOTIONS.index(result.label))
+        confidence.append(result.confidence)
+        on_clip()
+    return Scores(tuple(clips), np.array(answers, np.int64), np.array(confidence))
+
+
+def hear(
+    bundle: Path, paths: Sequence[Path], n_processes: int | None = None, alter: Alteration | None = None
+) -> Iterator[FileResult]:
+    """What the bundle in folder `bundle` says of each recording, in order; of one it cannot read, that it has no
+    speech. `alter` is sent to the processes, so it must be picklable.
+
+    Raises ExportError where one of the processes was ended from outside.
+    """
+    with ProcessPoolExecutor(n_processes, get_context("spawn"), _start_worker, (bundle, alter)) as workers:
         try:
-            for label, probability in workers.map(_answer, [clip.path for clip in clips], chunksize=16):
-                answers.append(-1 if label is None else EMOTIONS.index(label))
-                confidence.append(probability)
-                on_clip()
+            yield from workers.map(_answer, paths, chunksize=16)
         except BrokenProcessPool:
             raise ExportError(
                 f"a process that measures {bundle.name} was ended from outside (out of memory?); try again"
             ) from None
-    return Scores(tuple(clips), np.array(answers, np.int64), np.array(confidence))
 
 
 _bundle: Bundle
 _pipeline: Pipeline
+_alter: Alteration | None
 
 
-def _start_worker(path: Path) -> None:
-    global _bundle, _pipeline
+def _start_worker(path: Path, alter: Alteration | None) -> None:
+    global _bundle, _pipeline, _alter
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends its workers in good order
     _bundle = load_bundle(path)
     _pipeline = Pipeline(_bundle)
+    _alter = alter
 
 
-def _answer(path: Path) -> tuple[str | None, float]:
+def _answer(path: Path) -> FileResult:
     try:
         samples = read_recording(path)
     except AudioError:
-        return None, 0.0
+        return summarize([], _bundle, 0.0)
+    if _alter is not None:
+        samples = _alter(samples, path)
     _pipeline.reset()
     events = [*_pipeline.push(samples), *_pipeline.flush()]
-    result = summarize([e for e in events if isinstance(e, Detection)], _bundle, len(samples) / 16000)
-    return result.label, result.confidence
+    return summarize([e for e in events if isinstance(e, Detection)], _bundle, len(samples) / 16000)

@@ -1,0 +1,283 @@
+"""Reports of made-up counts, whose figures can be computed by hand."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.labels import EMOTIONS
+from train_host import report
+from train_host.evaluate.result import N_BINS, N_COVERAGES, Bin, Condition, CorpusResult, Result, Speaker, save, uar
+from train_host.report import Row
+
+CLASSES = ("happy", "sad")
+HAPPY, SAD = EMOTIONS.index("happy"), EMOTIONS.index("sad")
+
+
+def counts(happy: tuple[int, int, int], sad: tuple[int, int, int]) -> tuple[tuple[int, ...], ...]:
+    """Counts `(8, 9)` of happy and sad: answered happy, sad, not at all."""
+    table = np.zeros((8, 9), int)
+    for row, (as_happy, as_sad, none) in ((HAPPY, happy), (SAD, sad)):
+        table[row, [HAPPY, SAD, 8]] = as_happy, as_sad, none
+    return tuple(map(tuple, table.tolist()))
+
+
+def speaker(name: str, happy: tuple[int, int, int], sad: tuple[int, int, int], gender="female", corpus="savee"):
+    return Speaker(corpus, name, gender, counts(happy, sad), (happy, sad))
+
+
+def outcome(*speakers: Speaker, **changes) -> Result:
+    """A result of these speakers; the float model is always right, the device always answers calm."""
+    corpora = {}
+    for name in {one.corpus for one in speakers}:
+        total = np.sum([one.emotions for one in speakers if one.corpus == name], axis=0)
+        n_happy, n_sad = int(total[HAPPY].sum()), int(total[SAD].sum())
+        n, n_right = n_happy + n_sad, int(np.trace(total))
+        bins = [Bin(0, 0.0, 0)] * N_BINS
+        bins[12] = Bin(n, 0.8 * n, n_right)
+        calm = np.zeros((8, 9), int)
+        calm[[HAPPY, SAD], 1] = n_happy, n_sad
+        corpora[name] = CorpusResult(
+            classes=CLASSES,
+            all_answers=tuple(map(tuple, calm.tolist())),
+            keras=counts((n_happy, 0, 0), (0, n_sad, 0)),
+            calibration=tuple(bins),
+            coverage=tuple(np.linspace(1, n_right / n, N_COVERAGES).tolist()),
+            n_certain=n // 2,
+            n_certain_right=0,
+            activation_calibration=tuple(bins),
+            activation_coverage=(1.0,) * N_COVERAGES,
+        )
+    fields = {
+        "schema": 1,
+        "protocol": "savee_loso",
+        "split": "savee_loso/1",
+        "n_folds": 2,
+        "leaky": False,
+        "trial": False,
+        "recipe": "tonelight",
+        "recipe_digest": "0" * 12,
+        "seed": 0,
+        "steps": 100,
+        "uar": float(
+            np.mean([uar(np.sum([s.emotions for s in speakers if s.corpus == c], axis=0)) for c in sorted(corpora)])
+        ),
+        "uar_float": 1.0,
+        "n_train": 10,
+        "n_val": 2,
+        "n_test": 8,
+        "val_from": "the next speakers",
+        "quantization": "dynamic",
+        "model_bytes": 2048,
+        "parity_agreement": 0.995,
+        "parity_mean_difference": 0.001,
+        "temperature": 1.0,
+        "uncertain_below": 0.5,
+        "train_seconds": 120.0,
+        "train_device": "jax, a GPU",
+        "score_device": "a processor",
+        "train_commit": "abc",
+        "score_commit": "def+",
+        "tools": {"keras": "3"},
+    }
+    return Result(speakers=speakers, corpora=corpora, **{**fields, **changes})
+
+
+def fold(number: int, *speakers: Speaker, **changes) -> Result:
+    return outcome(*speakers, split=f"savee_loso/{number}", **changes)
+
+
+ANNA = speaker("anna", (3, 1, 0), (1, 3, 0))  # UAR 0.75
+BOB = speaker("bob", (2, 1, 1), (4, 0, 0), "male")  # UAR 0.25
+WHOLE = [fold(1, ANNA), fold(2, BOB)]
+
+
+def written(results: list[Result], tmp_path: Path) -> str:
+    path = tmp_path / "accuracy.md"
+    report.write(results, path)
+    text = path.read_text()
+    for image in re.findall(r"!\[.*?\]\((.*?)\)", text):
+        assert (tmp_path / image).read_bytes().startswith(b"\x89PNG")
+    return text
+
+
+def line(text: str, start: str) -> list[str]:
+    (found,) = [one for one in text.splitlines() if one.startswith(f"| {start} |")][:1]
+    return [cell.strip() for cell in found.strip("|").split("|")]
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def test_figures_by_hand():
+    table = np.array(counts((3, 1, 0), (2, 1, 1)))
+    assert uar(table) == pytest.approx((3 / 4 + 1 / 4) / 2)
+    assert report.accuracy(table) == pytest.approx(4 / 8)
+    assert report.recall(table)[[HAPPY, SAD]].tolist() == [0.75, 0.25]
+    assert report.precision(table)[[HAPPY, SAD]].tolist() == [3 / 5, 1 / 2]
+    assert np.isnan(report.precision(table)[0])
+    assert np.isnan(report.recall(table)[0])
+    happy, sad = 2 * 0.75 * 0.6 / 1.35, 2 * 0.25 * 0.5 / 0.75
+    assert report.macro_f1(table) == pytest.approx((happy + sad) / 2)
+    with pytest.raises(ValueError, match="no clips"):
+        uar(np.zeros((8, 9), int))
+
+
+def test_an_emotion_that_is_never_answered_counts_as_zero():
+    assert report.macro_f1(np.array(counts((4, 0, 0), (4, 0, 0)))) == pytest.approx((2 * 1 * 0.5 / 1.5 + 0) / 2)
+
+
+def test_calibration_error_by_hand():
+    bins = [Bin(0, 0.0, 0), Bin(4, 2.0, 1), Bin(6, 5.4, 6)]
+    assert report.calibration_error(bins) == pytest.approx(0.4 * abs(0.5 - 0.25) + 0.6 * abs(0.9 - 1))
+    assert report.calibration_error([Bin(0, 0.0, 0)]) == 0
+
+
+def test_the_interval_is_the_same_each_time_and_holds_the_figure():
+    rng = np.random.default_rng(1)
+    speakers = []
+    for _ in range(12):
+        right = int(rng.integers(2, 9))
+        speakers.append(counts((right, 10 - right, 0), (10 - right, right, 0)))
+    seeds = [np.array(speakers)]
+    interval = report.bootstrap(seeds)
+    assert interval == report.bootstrap(seeds)
+    assert interval[0] < uar(np.sum(speakers, axis=0)) < interval[1]
+    # every speaker has as many clips, so a draw's UAR is the mean over those drawn: its deviation is known
+    each = np.array([uar(np.array(one)) for one in speakers])
+    half = 1.96 * each.std() / np.sqrt(len(each))
+    assert (interval[1] - interval[0]) / 2 == pytest.approx(half, rel=0.15)
+
+
+def test_the_interval_of_few_speakers():
+    same = np.array([counts((1, 1, 0), (1, 1, 0))] * 5)
+    assert report.bootstrap([same, same]) == (0.5, 0.5)
+    assert report.bootstrap([same[:1]]) is None
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def test_counts_are_added_over_folds_and_figures_averaged_over_seeds():
+    second = [fold(1, ANNA, seed=1), fold(2, speaker("bob", (4, 0, 0), (0, 4, 0), "male"), seed=1)]
+    (row,), missing = report.rows_of([*WHOLE, *second], "savee_loso", "savee")
+    assert missing == []
+    first = np.array(ANNA.emotions) + np.array(BOB.emotions)
+    assert np.array_equal(row.counts()[0], first)
+    assert row.uars == [pytest.approx((5 / 8 + 3 / 8) / 2), pytest.approx((7 / 8 + 7 / 8) / 2)]
+    assert row.float_uars == [1.0, 1.0]
+    assert row.uars_of_8 == [0.0, 0.0]
+    assert row.worst_speaker == ("bob", pytest.approx((0.25 + 1) / 2))
+    assert [b.n for b in row.bins() if b.n] == [32]
+    assert row.coverage()[-1] == pytest.approx((8 + 14) / 32)
+
+
+def test_folds_that_are_missing_give_no_total(tmp_path):
+    rows, missing = report.rows_of(WHOLE[:1], "savee_loso", "savee")
+    assert rows == []
+    assert missing == ["tonelight, seed 0: 1 of 2 folds done, so there is no total"]
+    text = written(WHOLE[:1], tmp_path)
+    assert missing[0] in text
+    assert "95% interval |" not in text
+    assert line(text, "tonelight") == ["tonelight", "1: 75.0", "1 of 2 folds", "–"]
+
+
+def test_a_seed_with_all_folds_counts_while_another_is_still_running():
+    rows, missing = report.rows_of([*WHOLE, fold(1, ANNA, seed=1)], "savee_loso", "savee")
+    assert [len(row.seeds) for row in rows] == [1]
+    assert missing == ["tonelight, seed 1: 1 of 2 folds done, so there is no total"]
+
+
+def test_another_form_of_a_recipe_and_a_trial_are_rows_of_their_own():
+    other = [fold(n, ANNA, recipe_digest="f" * 12) for n in (1, 2)]
+    trial = [fold(n, BOB, trial=True, steps=9) for n in (1, 2)]
+    rows, _ = report.rows_of([*WHOLE, *other, *trial], "savee_loso", "savee")
+    assert [row.recipe for row in rows] == [
+        "tonelight (form 000000000000)",
+        "tonelight (form ffffffffffff)",
+        "tonelight, **trial of 9 steps**",
+    ]
+
+
+def test_speakers_whom_only_one_seed_tested():
+    row = Row("r", "savee", ((outcome(ANNA),), (outcome(BOB),)))
+    low, high = row.interval
+    assert 0 <= low <= high <= 1
+
+
+# --- the document -----------------------------------------------------------------------------------------------------
+
+
+def test_the_document(tmp_path):
+    second = [fold(1, ANNA, seed=1), fold(2, speaker("bob", (4, 0, 0), (0, 4, 0), "male"), seed=1)]
+    text = written([*WHOLE, *second], tmp_path)
+    summary = line(text, "tonelight")
+    mean, std = np.mean([50, 87.5]), np.std([50, 87.5], ddof=1)
+    assert summary[1] == f"**{mean:.1f} ± {std:.1f}**"
+    assert summary[3] == "100.0 ± 0.0"
+    assert summary[4] == "0.0 ± 0.0"
+    assert summary[5] == f"{np.mean([50, 87.5]):.1f} ± {std:.1f}"
+    # always 0.8 sure; right in 22 of 32
+    assert summary[7] == f"{0.8 - 22 / 32:.3f}"
+    assert summary[8:] == ["2", "16"]
+    details = [one for one in text.splitlines() if one.startswith("| tonelight |")][1].strip("|").split("|")
+    women, men, worst, activation = (cell.strip() for cell in details[1:5])
+    assert women == "75.0 ± 0.0"
+    assert men == f"{np.mean([25, 100]):.1f} ± {np.std([25, 100], ddof=1):.1f}"
+    assert worst == "62.5 (bob)"
+    assert activation == f"{mean:.1f} ± {std:.1f}"
+    assert details[-1].strip() == "50.0"
+    assert line(text, "happy")[2] == f"{np.mean([62.5, 87.5]):.1f} ± {np.std([62.5, 87.5], ddof=1):.1f}"
+    assert f"against float {mean - 100:+.2f} points" in text
+    assert "`tonelight-train evaluate --protocol savee_loso --recipe tonelight --seeds 2`" in text
+    assert "Trained at commit abc, measured at def+" in text
+    assert "jax, a GPU; measured on a processor. A training took 2.0 minutes" in text
+    assert text.count("![") == 3
+
+
+def test_the_leaky_row_stands_beside_and_is_called_leaky(tmp_path):
+    leaky = outcome(
+        speaker("anna", (4, 0, 0), (0, 4, 0)), protocol="random", split="random_seed0", n_folds=1, leaky=True
+    )
+    text = written([*WHOLE, leaky], tmp_path)
+    assert line(text, "tonelight, **leaky**: random split")[1] == "**100.0**"
+    assert "## Random split by clip (**leaky**)" in text
+    # not one of the figures that count
+    assert line(text, "tonelight")[1] == "**50.0**"
+
+
+def test_unseen_corpora_have_a_mean_only_when_all_are_done(tmp_path):
+    def unseen(corpus: str, happy: tuple[int, int, int]) -> Result:
+        one = speaker("x", happy, (0, 4, 0), None, corpus)
+        return outcome(one, protocol="unseen", split=f"unseen_{corpus}", n_folds=2)
+
+    partial = written([unseen("savee", (4, 0, 0))], tmp_path)
+    assert line(partial, "tonelight") == ["tonelight", "savee 100.0", "1 of 2 corpora", "–"]
+    whole = written([unseen("savee", (4, 0, 0)), unseen("tess", (2, 2, 0))], tmp_path)
+    assert line(whole, "tonelight") == ["tonelight", "savee 100.0, tess 75.0", "87.5", "87.5"]
+    # nobody's gender is known, and a sole speaker has no interval
+    assert "| – | – | 100.0 (x) |" in whole
+    assert "| **100.0** | – |" in whole
+
+
+def test_noise_beside_clean_familiar_beside_new(tmp_path):
+    condition = Condition(
+        "noise at 5 dB", 5, {"savee": counts((4, 0, 0), (0, 4, 0))}, {"savee": counts((0, 4, 0), (4, 0, 0))},
+        ("tap",), ("cafe",),
+    )  # fmt: skip
+    text = written([fold(1, ANNA, conditions=(condition,)), fold(2, BOB, conditions=(condition,))], tmp_path)
+    assert "| tonelight | savee_loso savee | clean | 50.0 |  |  |" in text
+    assert "| tonelight | savee_loso savee | noise at 5 dB | 50.0 | 100.0 | 0.0 |" in text
+    assert "Noises: familiar tap; new cafe." in text
+    assert "--noise`" in text
+
+
+def test_a_result_survives_being_written(tmp_path):
+    from train_host.evaluate.result import load_all
+
+    for one in WHOLE:
+        folder = tmp_path / one.split
+        folder.mkdir(parents=True)
+        save(one, folder)
+    assert load_all(tmp_path) == WHOLE
