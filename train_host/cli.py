@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edge import __version__
 from edge.errors import TonelightError
+from edge.sources.libraries import quiet_stderr
 
 EXAMPLES = """\
 from recordings to a light:
@@ -104,6 +105,8 @@ def _train(args: argparse.Namespace) -> int:
     from tempfile import TemporaryDirectory
 
     from train_host.convert import convert
+
+    _import_keras()
     from train_host.train import WEIGHTS, train
 
     if not (run / WEIGHTS).exists():
@@ -139,6 +142,7 @@ def _add_export(commands) -> None:
 def _export(args: argparse.Namespace) -> int:
     from rich.console import Console
 
+    _import_keras()
     from train_host.export import export
     from train_host.train import load_run
 
@@ -156,6 +160,14 @@ def _export(args: argparse.Namespace) -> int:
     )
     print(f"bundle {bundle}\nnext: tonelight listen --bundle {bundle} FILE")
     return 0
+
+
+def _import_keras() -> None:
+    """Import Keras and touch its device once, in silence: TensorFlow greets past every setting of its own."""
+    with quiet_stderr():
+        import keras
+
+        keras.ops.zeros(1)
 
 
 NOT_FOR_WEIGHTS = ("ased",)

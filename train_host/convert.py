@@ -110,6 +110,9 @@ def _convert(function, module, quantization: str, examples) -> bytes:
         order, _ = _tensors(_convert(function, module, "none", examples))
         # inputs, outputs and so the states between chunks stay float32: 8 bits are too few for a cell state
         converter.representative_dataset = lambda: ([example[_plain(name)] for name in order] for example in examples())
+        # unclipped before it is calibrated, or else the cell state is given a range that ends where the clip was
+        quantize = converter._quantize
+        converter._quantize = lambda content, *settings: quantize(_unclip(content), *settings)
     # per-channel fully connected layers are a version of the operation that tflite-runtime 2.14 does not know
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     return _unclip(converter.convert())

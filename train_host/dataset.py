@@ -10,7 +10,6 @@ import hashlib
 import inspect
 import json
 import os
-import signal
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,6 +36,7 @@ from train_host.errors import TrainingError
 from train_host.golden import golden_signal
 from train_host.recipes import Recipe
 from train_host.recordings import read_recording
+from train_host.workers import deaf_to_interrupts
 
 MIN_FRAMES = 40
 """Shorter segments of a clip (a cough before the sentence) train nothing, unless they are the longest it has."""
@@ -118,8 +118,10 @@ class Extraction:
             try:
                 for part, path in missing:
                     results = []
-                    for result in workers.map(_features, [(clip.path, view) for clip in part], chunksize=16):
-                        results.append(result)
+                    with deaf_to_interrupts():
+                        answers = workers.map(_features, [(clip.path, view) for clip in part], chunksize=16)
+                    for answer in answers:
+                        results.append(answer)
                         on_progress(1)
                     found = _joined(results, self._recipe.features.n_features)
                     _save(path, found)
@@ -233,7 +235,6 @@ _sounds: Sounds
 
 def _start_worker(features: FeatureConfig, gate: GateConfig, sounds: Sounds) -> None:
     global _front_end, _sounds
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends its workers in good order
     _front_end, _sounds = FrontEnd(features, gate, CHUNK_FRAMES), sounds
 
 
