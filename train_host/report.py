@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edge.labels import EMOTIONS
 from train_host import plots
-from train_host.evaluate.result import N_COVERAGES, Bin, CorpusResult, Result, uar
+from train_host.evaluate.result import N_COVERAGES, Bin, CorpusResult, Emotions, Result, Speaker, uar
 
 N_RESAMPLES: Final = 2000
 COVERAGE: Final = 0.7
@@ -50,7 +50,7 @@ class Row:
     def results(self) -> list[Result]:
         return [result for folds in self.seeds for result in folds]
 
-    def counts(self, keep: Callable[[object], bool] = lambda speaker: True) -> list[Counts]:
+    def counts(self, keep: Callable[[Speaker], bool] = lambda speaker: True) -> list[Counts]:
         """For each seed the counts `(8, 9)` over all folds, of the speakers that `keep` says yes to."""
         return [
             np.sum(
@@ -126,7 +126,7 @@ class Row:
                     figures[speaker.speaker].append(uar(np.array(speaker.emotions)))
         return min(((name, float(np.mean(own))) for name, own in figures.items()), key=lambda one: (one[1], one[0]))
 
-    def _of_corpus(self, of: Callable[[CorpusResult], object]) -> list[Counts]:
+    def _of_corpus(self, of: Callable[[CorpusResult], Emotions]) -> list[Counts]:
         return [
             np.sum([of(result.corpora[self.corpus]) for result in folds], axis=0, dtype=np.int64)
             for folds in self.seeds
@@ -396,7 +396,7 @@ def _plots(row: Row, folder: Path, name: str) -> list[str]:
     stem = "".join(letter if letter.isalnum() else "-" for letter in f"{name}-{row.recipe}".replace("*", ""))
     images = []
     for what, draw in (
-        ("confusion", lambda out: plots.confusion(sum(row.counts()), EMOTIONS, f"{name}, all seeds", out)),
+        ("confusion", lambda out: plots.confusion(np.sum(row.counts(), axis=0), EMOTIONS, f"{name}, all seeds", out)),
         ("coverage", lambda out: plots.coverage(row.coverage(), out)),
         ("reliability", lambda out: plots.reliability(row.bins(), out)),
     ):

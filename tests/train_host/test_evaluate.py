@@ -6,8 +6,10 @@ import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -648,3 +650,43 @@ def test_the_device_is_told_in_words():
 
     assert work.training_device() == f"{keras.backend.backend()}, {work.processor()}"
     assert re.fullmatch(r".+, \d+ cores", work.processor())
+
+
+def processes_with(word: str) -> list[str]:
+    """Command lines of the processes that have `word` in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if word.encode() in path.read_bytes():
+                found.append(path.with_name("cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:  # not ours, or gone meanwhile
+            continue
+    return found
+
+
+@pytest.mark.slow
+@needs_tensorflow
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are looked for in /proc")
+def test_an_interruption_leaves_no_process_and_the_same_command_goes_on(corpora, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "train_host.cli", "evaluate", "--corpora", str(corpora), "--out", str(out)]
+    command += ["--protocol", "savee_loso/1", *SHORT, "--phase", "train"]
+    # a cache of its own: what is interrupted is the measuring of features, with its workers
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    lock = out / ".features.lock"
+    deadline_s = time.monotonic() + 120
+    while not lock.exists() and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    while len(processes_with(str(tmp_path / "cache"))) < 4 and time.monotonic() < deadline_s:  # its workers are there
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert said.splitlines()[-1].startswith("tonelight-train: interrupted")
+    assert "Traceback" not in said
+    assert processes_with(str(tmp_path / "cache")) == []
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "done lstm128 savee_loso/1" in done.stdout
+    assert len(list(out.rglob("weights.npz"))) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import os
 import signal
@@ -142,7 +143,7 @@ def _tasks(args: argparse.Namespace, console: Any) -> int:
     phases = {"train": args.phase in (None, "train"), "score": args.phase in (None, "score"), "noise": args.noise}
     args.out.mkdir(parents=True, exist_ok=True)
     # results may be committed, what they were made with is large
-    (args.out / ".gitignore").write_text("run/\nbundle/\ntraining.json\nlog.txt\n")
+    (args.out / ".gitignore").write_text("run/\nbundle/\ntraining.json\nlog.txt\n.*\n!.gitignore\n")
     orders, n_failed = [], 0
     for task in tasks:
         try:
@@ -184,7 +185,7 @@ def _run_all(orders: Sequence[Any], n_jobs: int, console: Any) -> int:
                     if one.process.poll() is None:
                         continue
                     running.remove(one)
-                    one.log.close()
+                    _end(one)
                     progress.remove_task(one.bar)
                     progress.advance(total)
                     n_failed += not _tell(one, console)
@@ -193,12 +194,9 @@ def _run_all(orders: Sequence[Any], n_jobs: int, console: Any) -> int:
             for one in running:
                 one.process.send_signal(signal.SIGINT)
             for one in running:
-                try:
+                with contextlib.suppress(subprocess.TimeoutExpired):
                     one.process.wait(timeout=GRACE_S)
-                except subprocess.TimeoutExpired:
-                    os.killpg(one.process.pid, signal.SIGKILL)
-                    one.process.wait()
-                one.log.close()
+                _end(one)
     return n_failed
 
 
@@ -216,6 +214,14 @@ def _start(order: Any, progress: Any) -> _Running:
         command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
     )
     return _Running(order, process, log, progress.add_task(str(order.task), total=None))
+
+
+def _end(one: _Running) -> None:
+    """Leave nothing of a task behind: what was killed could not end its own workers."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(one.process.pid, signal.SIGKILL)  # its session, which is its own
+    one.process.wait()
+    one.log.close()
 
 
 def _show(one: _Running, progress: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import shutil
@@ -115,7 +116,10 @@ def _train(order: Order, recipe: Recipe, split: Split, clips: Sequence[Clip], fo
     else:
         training = [clip for clip in clips if clip.corpus not in NOT_FOR_WEIGHTS]
         sounds = training_sounds(Path(str(order.corpora)))
-        data = features.measure(training, recipe, sounds, console)(split)
+        with (Path(order.out) / ".features.lock").open("w") as lock:
+            # of several tasks that begin together one measures, and the others find it in the cache
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            data = features.measure(training, recipe, sounds, console)(split)
     run = folder / "run"
     shutil.rmtree(folder / "bundle", ignore_errors=True)  # of a run that is gone
     is_resumed = (run / CHECKPOINT).exists()
