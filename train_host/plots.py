@@ -57,7 +57,7 @@ def coverage(shares: NDArray[np.float64], out: Path) -> None:
     """Risk-coverage curve: `shares[i]` is the share right among the most confident `(i + 1) / len(shares)`."""
     figure, axes = plt.subplots(figsize=(5, 4), layout="constrained")
     axes.plot(100 * np.arange(1, len(shares) + 1) / len(shares), 100 * shares, ".-", color="tab:blue")
-    axes.set(xlabel="coverage in %, most confident first", ylabel="accuracy in %", xlim=(0, 100), ylim=(0, 100))
+    axes.set(xlabel="coverage in %, most confident first", ylabel="accuracy in %", xlim=(-2, 102), ylim=(-2, 102))
     figure.savefig(out, dpi=120)
     plt.close(figure)
 
@@ -70,6 +70,6 @@ def reliability(bins: Sequence[Bin], out: Path) -> None:
     # as large as there are clips
     sizes = [10 + 200 * b.n / sum(one.n for one in there) for b in there]
     axes.scatter([100 * b.confidence / b.n for b in there], [100 * b.n_right / b.n for b in there], sizes)
-    axes.set(xlabel="confidence in %", ylabel="accuracy in %", xlim=(0, 100), ylim=(0, 100))
+    axes.set(xlabel="confidence in %", ylabel="accuracy in %", xlim=(-2, 102), ylim=(-2, 102))
     figure.savefig(out, dpi=120)
     plt.close(figure)

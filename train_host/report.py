@@ -497,16 +497,23 @@ def _noise(results: Sequence[Result]) -> list[str]:
                         [_condition(folds, corpus, condition, k) for folds in row.seeds] for k in KINDS
                     )
                     lines.append((row.recipe, name, condition, *(_uars(one) for one in (both, familiar, new))))
+    if not lines:
+        return [*parts, "No protocol has all of its folds in noise yet."]
     parts.append(_table(("recipe", "protocol", "condition", "UAR", "familiar", "new"), lines))
     for is_rooms, what in ((False, "Noises"), (True, "Rooms")):
         own = [c for result in heard for c in result.conditions if (c.snr_db is None) == is_rooms]
         if own:
             familiar = sorted({name for one in own for name in one.familiar_sounds})
             new = sorted({name for one in own for name in one.new_sounds})
-            parts.append(f"{what}: familiar {', '.join(familiar) or 'none'}; new {', '.join(new) or 'none'}.")
+            parts.append(f"{what}: familiar {_names(familiar)}; new {_names(new)}.")
     return parts
 
 
+def _names(names: Sequence[str]) -> str:
+    return f"{len(names)} of them" if len(names) > MANY else ", ".join(names) or "none"
+
+
+MANY: Final = 30
 KINDS: Final = (("familiar", "new"), ("familiar",), ("new",))
 
 

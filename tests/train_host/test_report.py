@@ -270,6 +270,9 @@ def test_noise_beside_clean_familiar_beside_new(tmp_path):
     assert "| tonelight | savee_loso savee | clean | 50.0 |  |  |" in text
     assert "| tonelight | savee_loso savee | noise at 5 dB | 50.0 | 100.0 | 0.0 |" in text
     assert "Noises: familiar tap; new cafe." in text
+    partial = written([fold(1, ANNA, conditions=(condition,))], tmp_path)
+    assert "No protocol has all of its folds in noise yet." in partial
+    assert "noise at 5 dB" not in partial
     assert "--noise`" in text
 
 
