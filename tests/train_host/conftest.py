@@ -1,0 +1,163 @@
+"""A tiny corpus of synthetic voices, made anew for each test session, and one real training on it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.signal
+import soundfile
+from tiny_recipe import tiny
+
+from edge.bundle import SCHEMA, Bundle, Manifest, StreamModel, WindowModel
+from edge.labels import EMOTIONS
+from edge.normalize import NormalizerConfig
+from edge.smoothing import DecisionConfig
+from train_host.recipes import RECIPES, Recipe
+
+RATE_HZ = 16000
+# (pitch in Hz, syllables a second, brightness): what tells the emotions of these voices apart
+VOICES = {"neutral": (120, 4, 0.4), "happy": (240, 6, 0.6), "sad": (95, 2, 0.2), "angry": (180, 8, 0.9)}
+SPEAKERS = {"anna": 1.0, "bob": 0.94, "cleo": 1.06}
+
+
+def voice(emotion: str, speaker: str, take: int, seconds: float = 1.0) -> np.ndarray:
+    """Speech-like: harmonics under a row of syllables, half a second of room before and after."""
+    pitch_hz, syllables_hz, brightness = VOICES[emotion]
+    rng = np.random.default_rng([take, *speaker.encode(), *emotion.encode()])
+    t_s = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    glide = 1 + 0.05 * np.sin(2 * np.pi * 1.5 * t_s + rng.uniform(0, 6))
+    phase = np.cumsum(pitch_hz * SPEAKERS[speaker] * rng.uniform(0.97, 1.03) * glide) / RATE_HZ
+    pulses = np.diff(np.floor(phase), prepend=0)
+    source = scipy.signal.lfilter([1], [1, brightness - 0.98], pulses)
+    for formant_hz in rng.uniform(0.95, 1.05, 3) * (600, 1400, 2600):
+        angle = 2 * np.pi * formant_hz / RATE_HZ
+        source = scipy.signal.lfilter([1], [1, -1.92 * np.cos(angle), 0.92], source)
+    tone = source / np.abs(source).max() * (0.55 + 0.45 * np.sin(2 * np.pi * syllables_hz * t_s))
+    room = np.zeros(RATE_HZ // 2)
+    samples = np.concatenate([room, 0.3 * tone, room])
+    return (samples + 3e-4 * rng.standard_normal(len(samples))).astype(np.float32)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Features of these tests are kept apart from those of this machine's user."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        patch.delenv("TONELIGHT_CORPORA", raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus in folders: four emotions of three speakers, four takes each; 48 recordings of 2 s."""
+    root = tmp_path_factory.mktemp("corpora") / "voices"
+    for emotion in VOICES:
+        for speaker in SPEAKERS:
+            (root / emotion / speaker).mkdir(parents=True)
+            for take in range(4):
+                path = root / emotion / speaker / f"{speaker}-{emotion}-{take}.wav"
+                soundfile.write(path, voice(emotion, speaker, take), RATE_HZ)
+    return root
+
+
+@pytest.fixture(scope="session")
+def clips(voices: Path) -> tuple:
+    from train_host.corpora import find_corpora
+
+    (corpus,) = find_corpora(voices)
+    assert corpus.name == "voices"
+    return corpus.clips
+
+
+@pytest.fixture(scope="session")
+def no_sounds():
+    from train_host.dataset import Sounds
+
+    return Sounds([], [])
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe() -> Recipe:
+    return tiny(RECIPES["tonelight"])
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, clips, no_sounds, tiny_recipe) -> Path:
+    """A finished run of the default recipe on the tiny corpus, never interrupted."""
+    pytest.importorskip("tensorflow")
+    from rich.console import Console
+
+    from train_host.folds import everything
+    from train_host.train import train
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    said = io.StringIO()
+    train(folder, tiny_recipe, everything(clips), no_sounds, 0, Console(file=said, width=100), checkpoint_steps=30)
+    (folder / "said.txt").write_text(said.getvalue())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, run: Path, voices: Path) -> Path:
+    """The run as a bundle, measured, by the command line: 0.7.0, dynamic."""
+    from train_host.cli import main
+
+    out = tmp_path_factory.mktemp("models")
+    assert main(["export", str(run), "--version", "0.7.0", "--out", str(out), "--corpora", str(voices)]) == 0
+    return out / "tonelight-0.7.0"
+
+
+@pytest.fixture(scope="session")
+def bundle_of() -> Callable[..., Bundle]:
+    """A bundle in memory around a converted model, as `edge.classifier.Classifier` takes it."""
+
+    def make(recipe: Recipe, tensors: StreamModel | WindowModel, content: bytes) -> Bundle:
+        n = recipe.features.n_features
+        manifest = Manifest(
+            schema=SCHEMA,
+            name="test",
+            version="0.0.1",
+            created="2026-01-01T00:00:00Z",
+            recipe=recipe.name,
+            labels=EMOTIONS,
+            features=recipe.features,
+            gate=recipe.gate,
+            normalizer=NormalizerConfig((0.0,) * n, (1.0,) * n, (False,) * n, 100, 20),
+            model=tensors,
+            quantization="none",
+            decision=DecisionConfig(1.0, 0.6, 0.5, 0.4, 0.5),
+            metrics={},
+            corpora=(),
+            commit="",
+            tools={},
+            files={"model.tflite": hashlib.sha256(content).hexdigest()},
+        )
+        return Bundle(Path("test-0.0.1"), manifest, content)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def classify(bundle_of) -> Callable[..., np.ndarray]:
+    """Logits `(n, 8)` of normalised sequences, by a converted model on the device's own interpreter."""
+    from edge.classifier import Classifier
+
+    def run_on_device(recipe: Recipe, tensors, content: bytes, sequences: Sequence[np.ndarray]) -> np.ndarray:
+        classifier = Classifier(bundle_of(recipe, tensors, content))
+        answers = []
+        for sequence in sequences:
+            classifier.reset()
+            logits = None
+            for start in range(0, len(sequence), tensors.chunk_frames):
+                step = classifier.step(sequence[start : start + tensors.chunk_frames])
+                logits = logits if step is None else step
+            answers.append(logits)
+        return np.array(answers)
+
+    return run_on_device

@@ -1,0 +1,187 @@
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+
+from tiny_recipe import tiny  # noqa: E402
+
+from edge.labels import EMOTIONS  # noqa: E402
+from edge.normalize import Normalizer  # noqa: E402
+from train_host.batches import Batches, Perturbation, fit_normalizer, label_mask, pad  # noqa: E402
+from train_host.corpora.clip import Clip  # noqa: E402
+from train_host.dataset import Example  # noqa: E402
+from train_host.recipes import RECIPES  # noqa: E402
+
+STREAM, WINDOW = RECIPES["tonelight"], RECIPES["lstm128"]
+N = STREAM.features.n_features
+
+
+def example(corpus: str, emotion: str, n_frames: int = 60, n_features: int = N, seed: int = 0) -> Example:
+    rng = np.random.default_rng([seed, n_frames, *corpus.encode(), *emotion.encode()])
+    clip = Clip(Path(f"{corpus}-{emotion}-{seed}.wav"), corpus, "s", None, None, emotion, emotion)
+    return Example((3 + 2 * rng.standard_normal((n_frames, n_features))).astype(np.float16), clip)
+
+
+# a large corpus that is mostly sad and knows two emotions, and a small one with four
+EXAMPLES = [
+    *(example("large", "sad", 30 + i, seed=i) for i in range(90)),
+    *(example("large", "angry", 30 + i, seed=i) for i in range(10)),
+    *(example("small", emotion, 50, seed=i) for emotion in EMOTIONS[:4] for i in range(1)),
+]
+
+
+def batches(seed: int = 0, **training) -> Batches:
+    recipe = tiny(STREAM, **training)
+    return Batches(EXAMPLES, recipe, fit_normalizer(EXAMPLES, recipe), seed, 100)
+
+
+def arrays(batch) -> list[np.ndarray]:
+    (features, valid), targets = batch
+    return [features, valid, targets]
+
+
+def test_shapes():
+    features, valid, targets = arrays(batches(batch_size=5, crop_frames=48)[0])
+    assert (features.shape, valid.shape, targets.shape) == ((5, 48, N), (5, 12), (5, 16))
+    assert {features.dtype, valid.dtype, targets.dtype} == {np.dtype(np.float32)}
+    assert len(batches()) == 100
+
+
+def test_a_step_is_the_same_whatever_was_asked_for_before():
+    in_order, backwards = batches(), batches()
+    forward = [arrays(in_order[i]) for i in range(3)]
+    back = [arrays(backwards[i]) for i in (2, 1, 0)][::-1]
+    resumed = batches()
+    resumed.first_step = 2
+    for a, b in [*zip(forward, back, strict=True), (forward[2], arrays(resumed[0]))]:
+        assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_steps_and_seeds_differ():
+    first, second, other = batches()[0], batches()[1], batches(seed=1)[0]
+    assert not np.array_equal(arrays(first)[0], arrays(second)[0])
+    assert not np.array_equal(arrays(first)[0], arrays(other)[0])
+
+
+def test_masks_say_which_emotions_a_corpus_has():
+    masks = label_mask(EXAMPLES)
+    assert {corpus: [EMOTIONS[i] for i in np.flatnonzero(mask)] for corpus, mask in masks.items()} == {
+        "large": ["sad", "angry"],
+        "small": ["neutral", "calm", "happy", "sad"],
+    }
+
+
+def test_targets_are_one_emotion_and_the_mask_of_its_corpus():
+    _, _, targets = arrays(batches(batch_size=64)[0])
+    truth, mask = targets[:, :8], targets[:, 8:]
+    assert truth.sum(axis=1).tolist() == [1] * 64
+    assert (truth * mask).sum(axis=1).tolist() == [1] * 64
+    assert {tuple(row) for row in mask} == {tuple(row) for row in label_mask(EXAMPLES).values()}
+
+
+def test_neither_the_large_corpus_nor_its_common_emotion_wins_by_numbers():
+    drawn: Counter = Counter()
+    source = batches(batch_size=100, crop_frames=8)
+    masks = {tuple(mask): corpus for corpus, mask in label_mask(EXAMPLES).items()}
+    for step in range(20):
+        _, _, targets = arrays(source[step])
+        drawn.update((masks[tuple(row[8:])], EMOTIONS[int(row[:8].argmax())]) for row in targets)
+    n_large = sum(n for (corpus, _), n in drawn.items() if corpus == "large")
+    # by the square root of 100 and 4: 10 to 2; 2000 draws, four standard deviations are 3.4%
+    assert n_large / 2000 == pytest.approx(10 / 12, abs=0.034)
+    assert drawn["large", "angry"] / n_large == pytest.approx(1 / 2, abs=0.05)
+    n_small = 2000 - n_large
+    for emotion in EMOTIONS[:4]:
+        assert drawn["small", emotion] / n_small == pytest.approx(1 / 4, abs=0.1)
+
+
+def test_long_segments_are_cropped_and_short_ones_padded_on_the_right():
+    features, valid, _ = arrays(batches(batch_size=64, crop_frames=80)[0])
+    n_steps = valid.sum(axis=1).astype(int)
+    assert n_steps.min() < 20 <= n_steps.max() == 20
+    for row, n in zip(range(64), n_steps, strict=True):
+        assert valid[row].tolist() == [1] * n + [0] * (20 - n)
+        frames = np.flatnonzero(features[row].any(axis=1))
+        assert n == (frames[-1] + 1) // 4
+        assert frames.tolist() == list(range(len(frames)))
+
+
+def test_pad_gives_a_window_model_its_features_alone():
+    sequence = np.ones((7, 15), np.float32)
+    padded = pad([sequence], 300, WINDOW)
+    assert padded.shape == (1, 300, 15)
+    assert padded[0].sum(axis=1).tolist() == [15] * 7 + [0] * 293
+
+
+def test_normaliser_has_the_mean_and_deviation_of_all_frames():
+    config = fit_normalizer(EXAMPLES, replace(STREAM, running=("pitch",)))
+    rows = np.concatenate([one.features for one in EXAMPLES]).astype(np.float64)
+    np.testing.assert_allclose(config.mean, rows.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(config.std, rows.std(axis=0), atol=1e-6)
+    assert [i for i, running in enumerate(config.running) if running] == list(range(N))[STREAM.features.slices["pitch"]]
+    config.check(N)
+
+
+def test_a_column_that_never_changes_can_still_be_scaled():
+    flat = Example(np.ones((10, N), np.float16), EXAMPLES[0].clip)
+    config = fit_normalizer([flat], STREAM)
+    config.check(N)
+    assert np.isfinite(Normalizer(config, 10).push(flat.features.astype(np.float32))).all()
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize("n_frames", [0, 1, 2, 15, 200])
+def test_perturbed_features_keep_their_shape_and_stay_finite(recipe, n_frames):
+    perturb = Perturbation(recipe.features)
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((n_frames, recipe.features.n_features)).astype(np.float32)
+    before = features.copy()
+    for _ in range(5):
+        out = perturb(features, rng)
+        assert out.shape[1] == features.shape[1]
+        assert int(n_frames / 1.15) <= len(out) <= int(n_frames * 1.15)
+        assert out.dtype == np.float32
+        assert np.isfinite(out).all()
+    assert np.array_equal(features, before)
+
+
+def test_perturbation_moves_tempo_for_all_columns_alike_and_leaves_the_others_as_they_are():
+    features = np.zeros((100, N), np.float32)
+    others = [STREAM.features.slices[name].start for name in ("rms", "zcr", "pitch")]
+    features[:, others] = np.arange(100)[:, None]
+    out = Perturbation(STREAM.features)(features, np.random.default_rng(3))
+    clock = out[:, others]
+    assert (clock == clock[:, :1]).all()
+    assert (np.diff(clock[:, 0]) >= 0).all()
+    assert clock[0, 0] == 0
+    assert clock[-1, 0] >= 97
+
+
+def test_perturbation_keeps_what_was_said():
+    # a band that is loud in the second half stays louder there, whatever microphone and tract it came from
+    log_mel = np.full((100, 40), -5, np.float32)
+    log_mel[50:, 10:14] = 2
+    perturb = Perturbation(STREAM.features)
+    features = np.zeros((100, N), np.float32)
+    mfcc = STREAM.features.slices["mfcc"]
+    from edge.features import dct_matrix
+
+    features[:, mfcc] = log_mel @ dct_matrix(40, 40)
+    rng = np.random.default_rng(1)
+    ups = []
+    for _ in range(20):
+        back = perturb(features, rng)[:, mfcc] @ dct_matrix(40, 40).T
+        half = len(back) // 2
+        ups.append(back[half + 3 :].max(axis=1).mean() - back[: half - 3].max(axis=1).mean())
+    assert np.median(ups) > 4
+
+
+def test_truncated_mfcc_are_only_moved_in_tempo():
+    features = np.random.default_rng(0).standard_normal((50, 15)).astype(np.float32)
+    out = Perturbation(WINDOW.features)(features, np.random.default_rng(0))
+    rows = {row.tobytes() for row in features}
+    assert all(row.tobytes() in rows for row in out)
