@@ -351,7 +351,7 @@ def _details(rows: list[Row], leaky: list[Row]) -> str:
             "worst speaker",
             "activation (UAR of 2)",
             "activation ECE",
-            "accuracy at 70% coverage",
+            "accuracy of 8 at 70% coverage",
             "answered with certainty",
         ),
         lines,
