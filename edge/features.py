@@ -100,7 +100,8 @@ class FeatureConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dic
             "zcr": 1,
             "pitch": 2,
         }
-        slices, start = {}, 0
+        slices: dict[str, slice] = {}
+        start = 0
         for column in self.columns:
             slices[column] = slice(start, start + widths[column])
             start += widths[column]
@@ -108,7 +109,7 @@ class FeatureConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dic
 
     @cached_property
     def n_features(self) -> int:
-        return self.slices[self.columns[-1]].stop
+        return int(self.slices[self.columns[-1]].stop)
 
 
 def hann(length: int) -> Float32:
