@@ -20,8 +20,9 @@ import soundfile
 
 pytest.importorskip("keras")
 
-from conftest import RATE_HZ, SPEAKERS, VOICES, tiny, voice
 from rich.console import Console
+from tiny_corpus import RATE_HZ, SPEAKERS, VOICES, voice
+from tiny_recipe import tiny
 
 from edge.labels import EMOTIONS
 from edge.pipeline import FileResult
