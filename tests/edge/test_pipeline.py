@@ -188,7 +188,8 @@ def test_reset_forgets_the_running_means():
 
 
 def test_nothing_but_statistics_outlives_a_segment():
-    # without them, a phrase gets the same answer a minute and many phrases later: the model's state was reset
+    # without them, a phrase gets the same answer a minute and many phrases later: the model's state was reset. What is
+    # left of the statistics is the offset, which a faint room noise drowns.
     manifest = bundle().manifest
     forgetful = msgspec.structs.replace(
         manifest,
@@ -196,12 +197,11 @@ def test_nothing_but_statistics_outlives_a_segment():
         normalizer=msgspec.structs.replace(manifest.normalizer, running=(False,) * manifest.features.n_features),
     )
     pipeline = Pipeline(dataclasses.replace(bundle(), manifest=forgetful))
-    said = np.concatenate([silence(1), phrase(120, 140, 1), silence(1)])
+    said = np.concatenate([silence(1), phrase(120, 140, 1), silence(1)]) + noise(3, -70)
     between = np.concatenate([np.concatenate([phrase(hz, hz + 50, 1), silence(1)]) for hz in range(100, 300, 10)])
     first, *others, last = detections(hear(pipeline, said, between, said))
     assert len(others) == 20
-    assert last.probs == first.probs
-    assert (last.label, last.confidence, last.uncertain) == (first.label, first.confidence, first.uncertain)
+    assert last.probs == pytest.approx(first.probs, abs=0.01)
     distance_s = (len(said) + len(between)) / RATE_HZ
     assert last.start_s - first.start_s == pytest.approx(distance_s)
     assert last.end_s - first.end_s == pytest.approx(distance_s)
