@@ -27,6 +27,9 @@ from train_host.corpora import (
 )
 from train_host.errors import CorpusError
 
+# taken before the other tests' own environment hides it
+REAL_CORPORA = os.environ.get("TONELIGHT_CORPORA")
+
 RATE_HZ = 16000
 
 
@@ -513,7 +516,7 @@ def test_command_without_a_folder_says_how_to_name_one(monkeypatch):
 
 @pytest.fixture
 def corpora() -> Path:
-    folder = os.environ.get("TONELIGHT_CORPORA")
+    folder = REAL_CORPORA
     if not folder:
         pytest.skip("TONELIGHT_CORPORA is not set")
     return Path(folder)
