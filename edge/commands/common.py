@@ -9,7 +9,7 @@ from edge.config import Config
 from edge.pipeline import Pipeline, verify_golden
 from edge.sources import InputDevice
 from edge.sources.libraries import quiet_stderr
-from edge.sources.microphone import _choose
+from edge.sources.microphone import choose
 
 
 def bundle_of(config: Config, chosen: Path | None = None) -> Bundle:
@@ -38,4 +38,4 @@ def microphone_of(config: Config, devices: list[InputDevice]) -> InputDevice:
     Raises:
         SourceError: none of them, or more than one, fits.
     """
-    return _choose(list(enumerate(devices)), config.audio.device)[1]
+    return choose(list(enumerate(devices)), config.audio.device)[1]

@@ -59,7 +59,7 @@ class MicrophoneSource:
         if _open is not None:
             raise SourceError(f"only one microphone can be open at a time, and '{_open.name}' is")
         sounddevice = _portaudio()
-        index, chosen = _choose(_listed(sounddevice), device)
+        index, chosen = choose(_listed(sounddevice), device)
         self.name: str = chosen.name
         self.warnings: list[str] = []
         self.n_overflows = 0
@@ -206,7 +206,7 @@ def _stable_names(name: str, host_api: str, proc: Path = Path("/proc/asound")) -
     return found[1], f"hw:CARD={card},DEV={found[3]}"
 
 
-def _choose(listed: list[tuple[int, InputDevice]], wanted: str) -> tuple[int, InputDevice]:
+def choose(listed: list[tuple[int, InputDevice]], wanted: str) -> tuple[int, InputDevice]:
     """The one device that `wanted` means, or SourceError with the choice there is."""
     # PortAudio leaves out what another program has opened.
     if not listed:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from edge.errors import AudioError, SourceError
 from edge.sources import FileSource, InputDevice, MicrophoneSource, Source, input_devices
 from edge.sources.blocks import Blocks
-from edge.sources.microphone import _choose, _stable_names
+from edge.sources.microphone import _stable_names, choose
 
 
 def samples_of(source: Source) -> np.ndarray:
@@ -427,7 +427,7 @@ LISTED = [
     [("", 7), ("SEEED", 4), ("hw:CARD=Device_1,DEV=0", 3), ("default", 7), ("tuned", 8)],
 )
 def test_a_microphone_is_chosen_by_name(wanted, index):
-    assert _choose(LISTED, wanted)[0] == index
+    assert choose(LISTED, wanted)[0] == index
 
 
 @pytest.mark.parametrize(
@@ -440,16 +440,16 @@ def test_a_microphone_is_chosen_by_name(wanted, index):
 )
 def test_a_name_that_fits_none_or_many_is_refused_with_the_choice(wanted, words):
     with pytest.raises(SourceError) as caught:
-        _choose(LISTED, wanted)
+        choose(LISTED, wanted)
     assert str(caught.value).startswith(words)
     assert "'default'," in str(caught.value) or wanted == "usb"
 
 
 def test_without_a_microphone_or_a_default_one():
     with pytest.raises(SourceError, match="no microphone was found"):
-        _choose([], "")
+        choose([], "")
     with pytest.raises(SourceError, match="no default microphone; name one of these: 'USB"):
-        _choose(LISTED[:1], "")
+        choose(LISTED[:1], "")
 
 
 def test_names_hold_no_card_numbers(tmp_path):
