@@ -1,0 +1,62 @@
+"""What the daemon tells those who only watch (page, MQTT, metrics, terminal view): plain values, handed over at once.
+
+An observer is called on the daemon's own thread, between two blocks of sound: it copies what it needs, returns within
+microseconds, never waits and never raises. What cannot be delivered is the observer's to drop and to count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from edge.events import Score
+from edge.history import Event
+
+
+class Phase(str, Enum):
+    """What the daemon is doing."""
+
+    STARTING = "starting"
+    LISTENING = "listening"
+    MUTED = "muted"
+    """Capture is stopped because somebody asked for it."""
+    FAULT = "fault"
+    """It cannot listen; `Health.reason` says why."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """How the daemon is. Counts are since its start; `n_lost` in samples at 16 kHz, `n_gaps` places they were lost at."""
+
+    phase: Phase
+    reason: str
+    """One sentence in a fault, empty otherwise."""
+    node: str
+    model: str
+    microphone: str
+    """What is listened to, in words; empty while there is nothing."""
+    uptime_s: float
+    n_blocks: int
+    n_detections: int
+    n_gaps: int
+    n_lost: int
+
+
+class Observer(Protocol):
+    """Somebody who watches."""
+
+    def on_level(self, level_db: float, speaking: bool) -> None:
+        """After every block: level of its last frame in dB relative to full scale, and whether somebody speaks."""
+
+    def on_score(self, score: Score) -> None:
+        """In the middle of speech, several times a second."""
+
+    def on_event(self, event: Event) -> None:
+        """A finished stretch of speech, as the log keeps it."""
+
+    def on_health(self, health: Health) -> None:
+        """At once when the phase changes, otherwise about once a second."""
+
+    def close(self) -> None:
+        """The daemon ends."""
