@@ -27,7 +27,7 @@ class Phase(str, Enum):
 
 @dataclass(frozen=True)
 class Health:
-    """How the daemon is. Counts are since its start; `n_lost` in samples at 16 kHz, `n_gaps` places they were lost at."""
+    """How the daemon is. Counts are since its start; `n_lost` in samples at 16 kHz, `n_gaps` where they were lost."""
 
     phase: Phase
     reason: str
