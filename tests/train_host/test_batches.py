@@ -11,7 +11,7 @@ from tiny_recipe import tiny  # noqa: E402
 
 from edge.labels import EMOTIONS  # noqa: E402
 from edge.normalize import Normalizer  # noqa: E402
-from train_host.batches import Batches, Perturbation, fit_normalizer, label_mask, pad  # noqa: E402
+from train_host.batches import Batches, fit_normalizer, label_mask, pad  # noqa: E402
 from train_host.corpora.clip import Clip  # noqa: E402
 from train_host.dataset import Example  # noqa: E402
 from train_host.recipes import RECIPES  # noqa: E402
@@ -131,57 +131,3 @@ def test_a_column_that_never_changes_can_still_be_scaled():
     config = fit_normalizer([flat], STREAM)
     config.check(N)
     assert np.isfinite(Normalizer(config, 10).push(flat.features.astype(np.float32))).all()
-
-
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-@pytest.mark.parametrize("n_frames", [0, 1, 2, 15, 200])
-def test_perturbed_features_keep_their_shape_and_stay_finite(recipe, n_frames):
-    perturb = Perturbation(recipe.features)
-    rng = np.random.default_rng(0)
-    features = rng.standard_normal((n_frames, recipe.features.n_features)).astype(np.float32)
-    before = features.copy()
-    for _ in range(5):
-        out = perturb(features, rng)
-        assert out.shape[1] == features.shape[1]
-        assert int(n_frames / 1.15) <= len(out) <= int(n_frames * 1.15)
-        assert out.dtype == np.float32
-        assert np.isfinite(out).all()
-    assert np.array_equal(features, before)
-
-
-def test_perturbation_moves_tempo_for_all_columns_alike_and_leaves_the_others_as_they_are():
-    features = np.zeros((100, N), np.float32)
-    others = [STREAM.features.slices[name].start for name in ("rms", "zcr", "pitch")]
-    features[:, others] = np.arange(100)[:, None]
-    out = Perturbation(STREAM.features)(features, np.random.default_rng(3))
-    clock = out[:, others]
-    assert (clock == clock[:, :1]).all()
-    assert (np.diff(clock[:, 0]) >= 0).all()
-    assert clock[0, 0] == 0
-    assert clock[-1, 0] >= 97
-
-
-def test_perturbation_keeps_what_was_said():
-    # a band that is loud in the second half stays louder there, whatever microphone and tract it came from
-    log_mel = np.full((100, 40), -5, np.float32)
-    log_mel[50:, 10:14] = 2
-    perturb = Perturbation(STREAM.features)
-    features = np.zeros((100, N), np.float32)
-    mfcc = STREAM.features.slices["mfcc"]
-    from edge.features import dct_matrix
-
-    features[:, mfcc] = log_mel @ dct_matrix(40, 40)
-    rng = np.random.default_rng(1)
-    ups = []
-    for _ in range(20):
-        back = perturb(features, rng)[:, mfcc] @ dct_matrix(40, 40).T
-        half = len(back) // 2
-        ups.append(back[half + 3 :].max(axis=1).mean() - back[: half - 3].max(axis=1).mean())
-    assert np.median(ups) > 4
-
-
-def test_truncated_mfcc_are_only_moved_in_tempo():
-    features = np.random.default_rng(0).standard_normal((50, 15)).astype(np.float32)
-    out = Perturbation(WINDOW.features)(features, np.random.default_rng(0))
-    rows = {row.tobytes() for row in features}
-    assert all(row.tobytes() in rows for row in out)
