@@ -133,6 +133,42 @@ def unseen_corpus(clips: Sequence[Clip], corpus: str) -> Split:
     return _checked(Split(f"unseen_{corpus}", train, val, test, dropped, val_from), clips)
 
 
+N_CROSSED: Final = 5
+_MIN_SPEAKERS_CROSSED: Final = 5  # left to train, for one of them to be spared for validation
+
+
+def crossed(clips: Sequence[Clip], number: int) -> Split:
+    """Fold `number` of 1 to `N_CROSSED` that tests speakers of every corpus at once, each speaker in one of the folds.
+
+    RAVDESS in the folds of `ravdess_luna5`; the speakers of any other corpus are dealt out in turn, one fold after the
+    other (SAVEE and TESS: leave one speaker out). A training that all corpora share is so measured on all of them; it
+    has fewer voices than in a protocol that tests one corpus only, so its figures are, if anything, lower. Validation
+    speakers come from corpora that have enough of them. Raises FoldError where no clips have speakers.
+    """
+    kept, dropped = drop_duplicates(clips)
+    luna = load_protocols()["ravdess_luna5"].folds[number - 1]
+    test: set[str] = set()
+    val: set[str] = set()
+    for corpus in sorted({clip.corpus for clip in kept}):
+        own = [clip for clip in kept if clip.corpus == corpus]
+        _require_speakers(own, corpus)
+        names = sorted({clip.speaker for clip in own})
+        if corpus == "ravdess":
+            tested, chosen = set(luna.test) & set(names), list(luna.val or ())
+        else:
+            tested = set(names[number - 1 :: N_CROSSED]) if len(names) > 1 else set()
+            rest = [clip for clip in own if clip.speaker not in tested]
+            is_enough = len(names) - len(tested) >= _MIN_SPEAKERS_CROSSED
+            chosen = validation_speakers(rest, after=max(tested, default="")) if is_enough else []
+        test |= {f"{corpus}/{name}" for name in tested}
+        val |= {f"{corpus}/{name}" for name in chosen}
+    tested_clips = tuple(clip for clip in kept if clip.speaker_id in test)
+    train, val_clips = _part([clip for clip in kept if clip.speaker_id not in test], val)
+    return _checked(
+        Split(f"cross/{number}", train, val_clips, tested_clips, dropped, "speakers of the larger corpora"), clips
+    )
+
+
 def everything(clips: Sequence[Clip]) -> Split:
     """For weights that ship: nobody is tested, and the validation speakers are those of `unseen_corpus`."""
     kept, dropped = drop_duplicates(clips)

@@ -45,6 +45,25 @@ def assert_sound(split: folds.Split, clips: list[Clip]) -> None:
     assert not speakers(split.test) & speakers(split.val)
 
 
+# --- all corpora at once ----------------------------------------------------------------------------------------------
+
+
+def test_crossed_folds_test_every_speaker_of_every_corpus_once():
+    clips = [*corpus_of("ravdess"), *corpus_of("savee"), *corpus_of("tess"), *corpus_of("emodb")]
+    found = [folds.crossed(clips, number) for number in range(1, folds.N_CROSSED + 1)]
+    assert [split.name for split in found] == [f"cross/{number}" for number in range(1, 6)]
+    for split in found:
+        assert_sound(split, clips)
+        assert not speakers(split.val) & speakers(split.train)
+        assert {one.corpus for one in split.val} == {"ravdess", "emodb"}  # the others have no voice to spare
+    tested = [speaker for split in found for speaker in sorted(speakers(split.test))]
+    assert sorted(tested) == sorted(speakers(clips))
+    for split, fold in zip(found, PROTOCOLS["ravdess_luna5"].folds, strict=True):
+        assert {one.speaker for one in split.test if one.corpus == "ravdess"} == set(fold.test)
+        assert {one.speaker for one in split.val if one.corpus == "ravdess"} == set(fold.val)
+        assert len({one.speaker for one in split.test if one.corpus == "savee"}) <= 1
+
+
 # --- the published folds ----------------------------------------------------------------------------------------------
 
 

@@ -14,16 +14,16 @@ import msgspec
 from train_host.cli import NOT_FOR_WEIGHTS
 from train_host.corpora.clip import Clip
 from train_host.errors import FoldError
-from train_host.folds import Split, load_protocols, random_split, splits, unseen_corpus
+from train_host.folds import N_CROSSED, Split, crossed, load_protocols, random_split, splits, unseen_corpus
 from train_host.recipes import Recipe, find_recipe
 
-UNSEEN, RANDOM = "unseen", "random"
+UNSEEN, RANDOM, CROSS = "unseen", "random", "cross"
 
 
 @dataclass(frozen=True)
 class Task:
-    """One training. `split` is `<protocol>/<fold>`, `unseen_<corpus>` or `random`; `n_folds` how many splits its
-    protocol has; `steps` None for the recipe's own number."""
+    """One training. `split` is `<protocol>/<fold>`, `cross/<fold>`, `unseen_<corpus>` or `random`; `n_folds` how many
+    splits its protocol has; `steps` None for the recipe's own number."""
 
     recipe: str
     protocol: str
@@ -73,6 +73,8 @@ def all_splits(corpora: Collection[str]) -> dict[str, list[str]]:
         for name, protocol in load_protocols().items()
         if protocol.corpus in corpora
     }
+    if "ravdess" in corpora:
+        known[CROSS] = [f"{CROSS}/{number}" for number in range(1, N_CROSSED + 1)]
     if len(set(corpora) - set(NOT_FOR_WEIGHTS)) > 1:
         known[UNSEEN] = [f"{UNSEEN}_{corpus}" for corpus in sorted(corpora)]
     if set(corpora) - set(NOT_FOR_WEIGHTS):
@@ -97,6 +99,8 @@ def make_split(task: Task, clips: Sequence[Clip]) -> Split:
     training = [clip for clip in clips if clip.corpus not in NOT_FOR_WEIGHTS]
     if task.protocol == RANDOM:
         return random_split(training, task.seed)
+    if task.protocol == CROSS:
+        return crossed(training, int(task.split.removeprefix(f"{CROSS}/")))
     if task.protocol == UNSEEN:
         corpus = task.split.removeprefix(f"{UNSEEN}_")
         return unseen_corpus(
