@@ -161,6 +161,7 @@ def build_parser() -> argparse.ArgumentParser:
         "id; rollback: undo the last change",
     )
     model.add_argument("bundle", nargs="?", help="folder (verify, install) or id (verify, activate) of a bundle")
+    model.add_argument("--allow-downgrade", action="store_true", help="let an older version than the active one listen")
     model.set_defaults(refuse=model.error)
 
     history = command(
@@ -224,6 +225,8 @@ def _model(args: argparse.Namespace) -> int:
     if (args.bundle is None) != (args.what in ("list", "rollback")):
         needed = "takes no bundle" if args.bundle is not None else "needs a bundle"
         args.refuse(f"`tonelight model {args.what}` {needed}")
+    if args.allow_downgrade and args.what not in ("install", "activate"):
+        args.refuse("--allow-downgrade is for `tonelight model install` and `activate`")
     from edge.commands import model
 
     return model.run(args)

@@ -90,8 +90,14 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.model.bundle:
             return Path(self.model.bundle)
         active = state_dir() / "models" / "active"
-        # A link that leads nowhere must be reported, not silently replaced by the shipped model.
-        return active if os.path.lexists(active) else None
+        try:
+            # Where it leads now: another bundle may be activated while this one is read. A link that leads nowhere
+            # must be reported, not silently replaced by the shipped model.
+            return active.parent / active.readlink()
+        except FileNotFoundError:
+            return None
+        except OSError:
+            return active
 
 
 def state_dir() -> Path:

@@ -5,6 +5,8 @@
         active               link to the bundle that listens; without it, the one that comes with the program does
         previous             link to the one that was active before; without it, the one that comes with the program
         good                 link to the last one that was marked good; the active one is on probation until it is
+        failed               link to the last one that was given up: it did not get through its probation
+        starts               "<id> <n>": the daemon has begun `n` times with it, and not got through
 
 A link is replaced by a rename, and a bundle gets its name when all of it is on the disk: a power cut at any moment
 leaves the old state or the new one. What an interrupted change left behind is removed by the next one.
@@ -47,6 +49,8 @@ N_KEPT: Final = 3
 ACTIVE: Final = "active"
 PREVIOUS: Final = "previous"
 GOOD: Final = "good"
+FAILED: Final = "failed"
+STARTS: Final = "starts"
 
 _INCOMING: Final = ".incoming-"
 _REMOVED: Final = ".removed-"
@@ -77,6 +81,12 @@ class Store:
         return self._read_link(ACTIVE)
 
     @property
+    def active_path(self) -> Path:
+        """Folder of the bundle that listens, there or not. (Not the link: that may change while files are read.)"""
+        active = self.active
+        return default_bundle_path() if active is None else self.folder / active
+
+    @property
     def previous(self) -> str | None:
         """Id of the bundle that was active before this one."""
         return self._read_link(PREVIOUS)
@@ -85,6 +95,22 @@ class Store:
     def good(self) -> str | None:
         """Id of the last bundle that was marked good; the active one is on probation until it is."""
         return self._read_link(GOOD)
+
+    @property
+    def failed(self) -> str | None:
+        """Id of the last bundle that was given up because it did not get through its probation."""
+        return self._read_link(FAILED)
+
+    @property
+    def starts(self) -> int:
+        """How often the daemon has begun with the active bundle without getting through its probation."""
+        try:
+            counted, _, number = (self.folder / STARTS).read_text(encoding="ascii").partition(" ")
+            return int(number) if counted == (self.active or DEFAULT_BUNDLE) else 0
+        except (FileNotFoundError, ValueError):  # what is no number was not written by the daemon
+            return 0
+        except OSError as error:
+            raise BundleError(self._way_out(error)) from None
 
     def installed(self) -> list[str]:
         """Ids of the installed bundles, whole or damaged, by name and version."""
@@ -121,19 +147,20 @@ class Store:
             verify_golden(verified.bundle)
         return verified
 
-    def install(self, source: Path) -> Verified:
+    def install(self, source: Path, allow_downgrade: bool = False) -> Verified:
         """Verify the bundle in folder `source`, copy it into the store, and make it the active one.
 
         Installing the same bundle again mends what is damaged of it.
 
         Raises:
-            BundleError: it is refused (see `verify`), it is older than the active one, another bundle has its id, or
-                the disk is full or cannot be written. The store is then as it was.
+            BundleError: it is refused (see `verify`), it is older than the active one (unless `allow_downgrade`),
+                another bundle has its id, or the disk is full or cannot be written. The store is then as it was.
         """
         with self._changing():
             verified = self.verify(source)
             bundle = verified.bundle
-            self._refuse_older(bundle)
+            if not allow_downgrade:
+                self._refuse_older(bundle)
             if bundle.id == DEFAULT_BUNDLE:
                 self._refuse_other(bundle, default_bundle_path())
             target = self.folder / bundle.id
@@ -152,14 +179,17 @@ class Store:
             self._prune()
             return Verified(load_bundle(target), verified.key)
 
-    def activate(self, bundle_id: str) -> Verified:
-        """Make an installed bundle, or the one that comes with the program, the active one; it may be an older one.
+    def activate(self, bundle_id: str, allow_downgrade: bool = False) -> Verified:
+        """Make an installed bundle, or the one that comes with the program, the active one.
 
         Raises:
-            BundleError: there is none of that id, or it is refused (see `verify`).
+            BundleError: there is none of that id, it is refused (see `verify`), or it is older than the active one
+                (unless `allow_downgrade`).
         """
         with self._changing():
             verified = self.verify(self.path(bundle_id))
+            if not allow_downgrade:
+                self._refuse_older(verified.bundle)
             self._switch(bundle_id if bundle_id in self.installed() else None)
             return verified
 
@@ -173,26 +203,19 @@ class Store:
             BundleError: there is nothing to go back to, or none of them can be used; nothing is changed then.
         """
         with self._changing():
-            left, faults = self.active, []
-            for candidate in self.rollback_candidates():
-                try:
-                    bundle = load_bundle(self.path(candidate))
-                    with quiet_stderr():
-                        verify_golden(bundle)
-                except BundleError as error:
-                    faults.append(str(error))
-                    continue
-                # In this order, a cut between two steps leaves a way back from each of the states.
-                if self.good == left:
-                    self._link(GOOD, None)
-                self._link(ACTIVE, candidate)
-                self._link(PREVIOUS, None if self.good == candidate else self.good)
-                return bundle, faults
-            if faults:
-                raise BundleError(f"there is no bundle to go back to: {'; '.join(faults)}")
-            raise BundleError(
-                f"there is nothing to go back to: {DEFAULT_BUNDLE}, which comes with tonelight, is active already"
-            )
+            return self._go_back(self.rollback_candidates())
+
+    def give_up(self) -> tuple[Bundle, list[str]]:
+        """Go back from the active bundle, which `failed`, to the last good one; return what `rollback` does.
+
+        Where there is no good one, or it is damaged, the one that comes with the program follows.
+
+        Raises:
+            BundleError: there is nothing to go back to, or none of them can be used; nothing is changed then.
+        """
+        with self._changing():
+            candidates = dict.fromkeys((self.good, None))
+            return self._go_back([each for each in candidates if each != self.active], FAILED)
 
     def rollback_candidates(self) -> list[str | None]:
         """Where `rollback` goes, nearest first."""
@@ -209,6 +232,58 @@ class Store:
             if self.active != bundle_id:
                 raise BundleError(f"bundle {bundle_id or DEFAULT_BUNDLE} is not the active one any more")
             self._link(GOOD, bundle_id)
+            self._count(0)
+
+    def count_start(self, n_starts: int) -> None:
+        """Note that the daemon has begun `n_starts` times with the active bundle without getting through.
+
+        Raises:
+            BundleError: the store cannot be written.
+        """
+        with self._changing():
+            self._count(n_starts)
+
+    def _go_back(self, candidates: list[str | None], mark: str | None = None) -> tuple[Bundle, list[str]]:
+        """Switch to the first of `candidates` that works; the link `mark` then leads to the one that was left."""
+        left, faults = self.active, []
+        for candidate in candidates:
+            try:
+                bundle = load_bundle(self.path(candidate))
+                with quiet_stderr():
+                    verify_golden(bundle)
+            except BundleError as error:
+                faults.append(str(error))
+                continue
+            # In this order, a cut between two steps leaves a way back from each of the states.
+            if mark is not None:
+                self._link(mark, left)
+            if self.good == left:
+                self._link(GOOD, None)
+            self._link(ACTIVE, candidate)
+            self._link(PREVIOUS, None if self.good == candidate else self.good)
+            self._count(0)
+            return bundle, faults
+        if faults:
+            raise BundleError(f"there is no bundle to go back to: {'; '.join(faults)}")
+        raise BundleError(
+            f"there is nothing to go back to: {DEFAULT_BUNDLE}, which comes with tonelight, is active already"
+        )
+
+    def _count(self, n_starts: int) -> None:
+        """Keep `n_starts` for the active bundle, down to the disk."""
+        file, fresh = self.folder / STARTS, self.folder / f".{STARTS}"
+        if n_starts == 0:
+            if not file.exists():
+                return
+            file.unlink()
+        else:
+            with fresh.open("w", encoding="ascii") as written:
+                written.write(f"{self.active or DEFAULT_BUNDLE} {n_starts}")
+                written.flush()
+                os.fsync(written.fileno())
+            self._hand_over(fresh)
+            fresh.replace(file)
+        _sync(self.folder)
 
     def _check(self, path: Path) -> Verified:
         """Everything but the replay. Nothing in a bundle is parsed before its signature was found right."""
@@ -233,8 +308,8 @@ class Store:
         name, version = _by_version(active)
         if name == bundle.name and _by_version(bundle.id)[1] < version:
             raise BundleError(
-                f"bundle {bundle.id} is older than {active}, the active one; to go back to a bundle that was "
-                "installed before: `tonelight model rollback` or `tonelight model activate ID`"
+                f"bundle {bundle.id} is older than {active}, the active one; `tonelight model rollback` goes back to "
+                "the one before, and --allow-downgrade makes this one listen all the same"
             )
 
     def _refuse_other(self, bundle: Bundle, there: Path) -> None:
@@ -277,7 +352,13 @@ class Store:
         _sync(target)
 
     def _switch(self, bundle_id: str | None) -> None:
-        """Make `bundle_id` the active one. A cut between both steps leaves `previous` and `active` the same."""
+        """Make `bundle_id` the active one, with a fresh probation whatever became of an earlier one.
+
+        A cut between both links leaves `previous` and `active` the same.
+        """
+        self._count(0)
+        if bundle_id is not None and self.failed == bundle_id:
+            self._link(FAILED, None)
         if bundle_id != self.active:
             self._link(PREVIOUS, self.active)
             self._link(ACTIVE, bundle_id)
@@ -304,7 +385,7 @@ class Store:
 
     def _prune(self) -> None:
         """Remove the oldest bundles beyond those in use and `N_KEPT` others; what cannot be removed stays."""
-        in_use = {self.active, self.previous, self.good}
+        in_use = {self.active, self.previous, self.good}  # what failed may go
         others = [self.folder / name for name in self.installed() if name not in in_use]
         others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
         for path in others[N_KEPT:]:

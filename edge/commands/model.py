@@ -11,6 +11,7 @@ from edge import config
 from edge.bundle import DEFAULT_BUNDLE, load_bundle
 from edge.config import Config
 from edge.errors import BundleError
+from edge.probation import N_STARTS
 from edge.store import Store, Verified
 
 
@@ -30,9 +31,9 @@ def run(args: argparse.Namespace) -> int:
         print(f"ok: {_described(verified)}; whole, and computes here what it computed at export")
         return 0
     elif args.what == "install":
-        print(f"installed and active: {_described(store.install(Path(args.bundle)))}")
+        print(f"installed and active: {_described(store.install(Path(args.bundle), args.allow_downgrade))}")
     elif args.what == "activate":
-        print(f"active: {_described(store.activate(args.bundle))}")
+        print(f"active: {_described(store.activate(args.bundle, args.allow_downgrade))}")
     else:
         bundle, faults = store.rollback()
         for fault in faults:
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"active: {bundle.id} in {bundle.path}")
     _warn_of_configured(loaded)
     if args.what != "list":
-        print("a tonelight that is running takes it up when it starts again: sudo systemctl restart tonelight")
+        print("a tonelight that is running takes it up when it is told to: sudo systemctl reload tonelight")
     return 0
 
 
@@ -56,6 +57,11 @@ def _list(store: Store) -> None:
         notes = ["comes with tonelight"] if name is None else []
         if name is not None and name == store.good:
             notes.append("good")
+        if name == active != store.good:
+            n_starts = store.starts
+            notes.append("on probation" + (f", begun {n_starts} of {N_STARTS} times" if n_starts else ""))
+        if name is not None and name == store.failed:
+            notes.append("did not get through its probation")
         if name == back != active:
             notes.append("`tonelight model rollback` goes here")
         if name in missing:

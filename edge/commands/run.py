@@ -10,16 +10,21 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from edge import config
-from edge.commands.common import bundle_of, open_pipeline
+from edge.bundle import Bundle, load_bundle
+from edge.commands.common import open_pipeline
 from edge.config import Config
 from edge.daemon import Daemon, SystemClock
 from edge.errors import SourceError
 from edge.history import History
 from edge.leds import Lights, open_backend
+from edge.pipeline import Pipeline
+from edge.probation import Probation
 from edge.sources import FileSource, MicrophoneSource, Source, input_devices
+from edge.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +37,13 @@ def run(args: argparse.Namespace) -> int:
     """
     with _log_to_stderr(), _stop_on_signals() as stop:
         loaded = config.load(args.config)
+        # What the bundle is not to blame for comes first.
         open_source = _source(args.source, loaded, realtime=not args.fast)
-        bundle = bundle_of(loaded, args.bundle)
-        pipeline = open_pipeline(bundle)
         history = None
         if loaded.history.enabled:
             history = History(loaded.history_path, loaded.history.max_mb, loaded.history.max_days)
+        probation = Probation(Store())
+        bundle, pipeline = _listener(args.bundle, loaded, probation)
         Daemon(
             open_source=open_source,
             pipeline=pipeline,
@@ -49,7 +55,26 @@ def run(args: argparse.Namespace) -> int:
             model=bundle.id,
             stop_after_silence_s=loaded.stop_after_silence_s,
         ).run()
+        probation.end()
     return 0
+
+
+def _listener(chosen: Path | None, loaded: Config, probation: Probation) -> tuple[Bundle, Pipeline]:
+    """The bundle in folder `chosen`, else the one that is configured, else the activated one; and its pipeline.
+
+    Only the last one is on probation: whoever named a folder wants that one and no other.
+
+    Raises:
+        BundleError: it is missing, damaged or unknown, or computes something else here than it did at export.
+    """
+    if chosen is None and loaded.model.bundle:
+        chosen = Path(loaded.model.bundle)
+    return probation.begin(_open) if chosen is None else _open(chosen)
+
+
+def _open(folder: Path) -> tuple[Bundle, Pipeline]:
+    bundle = load_bundle(folder)
+    return bundle, open_pipeline(bundle)
 
 
 def _source(wanted: str, loaded: Config, realtime: bool) -> Callable[[], Source]:

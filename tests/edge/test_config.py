@@ -168,7 +168,7 @@ def test_the_activated_bundle_is_used_and_a_dangling_link_is_not_skipped(tmp_pat
     assert Config().bundle_path is None
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "active").symlink_to("gone-1")
-    assert Config().bundle_path == tmp_path / "models" / "active"
+    assert Config().bundle_path == tmp_path / "models" / "gone-1"
 
 
 def test_the_name_of_the_machine_is_the_default_node():

@@ -58,6 +58,14 @@ def test_list_says_which_one_listens_and_where_rollback_goes(board, maker, told)
     assert lines[1].startswith(f"   test-1.0.0       {board}/models/test-1.0.0/model.tflite is damaged")
     assert lines[2] == "   test-1.1.0       `tonelight model rollback` goes here"
     assert lines[3] == "-> test-1.2.0       good"
+    told("install", maker.make("1.3.0"))
+    assert told("list")[0][4] == "-> test-1.3.0       on probation"
+    Store().count_start(2)
+    assert told("list")[0][4] == "-> test-1.3.0       on probation, begun 2 of 3 times"
+    Store().give_up()
+    lines, _ = told("list")
+    assert lines[3:] == ["-> test-1.2.0       good", "   test-1.3.0       did not get through its probation"]
+    del lines[4]
     assert len(lines) == 4
 
 
@@ -65,7 +73,7 @@ def test_list_shows_an_active_one_that_is_gone(board, maker, told):
     told("install", maker.make("1.0.0"))
     shutil.rmtree(board / "models" / "test-1.0.0")
     lines, _ = told("list")
-    assert lines[-1] == "-> test-1.0.0       not there; `tonelight model rollback` goes to one that is"
+    assert lines[-1] == "-> test-1.0.0       on probation, not there; `tonelight model rollback` goes to one that is"
 
 
 def test_what_is_installed_is_what_listens(board, maker, told, capfd):
@@ -73,10 +81,10 @@ def test_what_is_installed_is_what_listens(board, maker, told, capfd):
     lines, err = told("install", maker.make("1.0.0"))
     assert lines == [
         f"installed and active: test-1.0.0, signed by {key}, in {board}/models/test-1.0.0",
-        "a tonelight that is running takes it up when it starts again: sudo systemctl restart tonelight",
+        "a tonelight that is running takes it up when it is told to: sudo systemctl reload tonelight",
     ]
     assert err == []
-    assert Config().bundle_path == board / "models" / "active"
+    assert Config().bundle_path == board / "models" / "test-1.0.0"
     assert main(["listen", "--json", str(Path(sys.modules["edge"].__file__).parent / "data" / "demo.flac")]) == 0
     events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert {event["model"] for event in events} == {"test-1.0.0"}
@@ -95,6 +103,18 @@ def test_rollback_and_activate(board, maker, told):
     out, err = told("rollback")
     assert out[0] == f"active: {DEFAULT_BUNDLE} in {default_bundle_path()}"
     assert len(err) == 1 and err[0].startswith("tonelight: passed over: there is no bundle 'test-1.1.0'")
+
+
+def test_older_ones_only_when_it_is_asked_for(board, maker, told):
+    older = maker.make("1.0.0")
+    told("install", older)
+    told("install", maker.make("1.1.0"))
+    for argv in (["install", older], ["activate", "test-1.0.0"]):
+        _, [line] = told(*argv, status=1)
+        assert line.startswith("tonelight: bundle test-1.0.0 is older than test-1.1.0, the active one; ")
+        assert "--allow-downgrade" in line
+        assert told(*argv, "--allow-downgrade")[0][0].split(": ")[1].startswith("test-1.0.0, signed by ")
+        told("activate", "test-1.1.0")
 
 
 def test_rollback_with_nowhere_to_go(board, told):
@@ -147,7 +167,16 @@ def test_a_configured_bundle_that_takes_precedence_is_named(board, maker, told, 
 
 
 @pytest.mark.parametrize(
-    "argv", [["install"], ["verify"], ["activate"], ["list", "x"], ["rollback", "x"], ["eat", "x"]]
+    "argv",
+    [
+        ["install"],
+        ["verify"],
+        ["activate"],
+        ["list", "x"],
+        ["rollback", "x"],
+        ["eat", "x"],
+        ["list", "--allow-downgrade"],
+    ],
 )
 def test_wrong_usage_is_2(argv, board, capsys):
     with pytest.raises(SystemExit) as ended:

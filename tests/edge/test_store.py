@@ -176,13 +176,17 @@ def test_the_version_of_the_bundle_that_ships_is_taken_too(store, maker):
     assert contents(store) == {}
 
 
-def test_an_older_one_is_refused_but_may_be_activated(store, maker):
+def test_an_older_one_is_refused_unless_it_is_asked_for(store, maker):
     for version in ("1.9.0", "1.10.0"):
         store.install(maker.make(version))
-    with pytest.raises(BundleError, match=r"test-1\.9\.5 is older than test-1\.10\.0, the active one; .*rollback"):
+    with pytest.raises(
+        BundleError, match=r"test-1\.9\.5 is older than test-1\.10\.0, the active one; .*--allow-downgrade"
+    ):
         store.install(maker.make("1.9.5"))
     assert store.installed() == ["test-1.9.0", "test-1.10.0"]
-    store.activate("test-1.9.0")
+    with pytest.raises(BundleError, match=r"test-1\.9\.0 is older than test-1\.10\.0, the active one"):
+        store.activate("test-1.9.0")
+    store.activate("test-1.9.0", allow_downgrade=True)
     assert store.active == "test-1.9.0"
     store.install(maker.make("1.9.5"))
     assert store.active == "test-1.9.5"
@@ -496,7 +500,7 @@ def test_going_back_always_ends(maker, steps):
         if step == "install":
             store.install(maker.make(f"1.{number}.0"))
         elif step == "activate":
-            store.activate([*store.installed(), DEFAULT_BUNDLE][0])
+            store.activate([*store.installed(), DEFAULT_BUNDLE][0], allow_downgrade=True)
         elif step == "mark":
             store.mark_good(store.active)
         elif store.rollback_candidates():
@@ -648,7 +652,8 @@ def busy_store(maker: Maker, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     store = Store(tmp_path_factory.mktemp("busy") / "state" / "models", maker.public.parent)
     store.install(maker.make("1.0.0"))
     store.mark_good("test-1.0.0")
-    for minor in range(1, N_KEPT + 3):
+    store.install(maker.make("1.2.0", name="other"))
+    for minor in range(1, N_KEPT + 2):
         store.install(maker.make(f"1.{minor}.0"))
     yield store
 
@@ -677,16 +682,18 @@ def _killed_at(step: int, folder: Path, change: str, argument: object, store: St
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("change", ["install", "mend", "activate", "rollback", "mark_good"])
+@pytest.mark.parametrize("change", ["install", "mend", "activate", "rollback", "mark_good", "give_up", "count_start"])
 def test_killed_before_each_single_step(change, busy_store, maker, tmp_path):
     """Not at some moments, but at all of them: before every file, link and folder that the change makes or removes."""
     active, new, source = busy_store.active, "test-2.0.0", maker.make("2.0.0")
     argument, after = {
         "install": (source, new),
         "mend": (source, new),
-        "activate": ("test-1.2.0", "test-1.2.0"),
+        "activate": ("other-1.2.0", "other-1.2.0"),
         "rollback": (None, busy_store.previous),
         "mark_good": (active, active),
+        "give_up": (None, busy_store.good),
+        "count_start": (2, active),
     }[change]
     steps = 0
     while True:
@@ -697,7 +704,7 @@ def test_killed_before_each_single_step(change, busy_store, maker, tmp_path):
         if change == "mend":
             store.install(source)
             (store.folder / new / MODEL).write_bytes(b"")
-            store.activate(active)
+            store.activate(active, allow_downgrade=True)
         method = "install" if change == "mend" else change
         process = PROCESSES.Process(target=_killed_at, args=(steps, folder, method, argument, store))
         process.start()
@@ -714,7 +721,8 @@ def test_killed_before_each_single_step(change, busy_store, maker, tmp_path):
         shutil.rmtree(folder)
         if process.exitcode == 0:
             break
-    assert steps > {"install": 30, "mend": 30, "activate": 5, "rollback": 5, "mark_good": 3}[change]
+    least = {"install": 30, "mend": 30, "activate": 5, "rollback": 5, "mark_good": 3, "give_up": 6, "count_start": 3}
+    assert steps > least[change]
 
 
 def _change_for_ever(store: Store, sources: list[Path], seed: int) -> None:
@@ -724,7 +732,7 @@ def _change_for_ever(store: Store, sources: list[Path], seed: int) -> None:
         if what == 0 and store.rollback_candidates() != [None]:
             store.rollback()
         elif what == 1:
-            store.activate(rng.choice(store.installed()))
+            store.activate(rng.choice(store.installed()), allow_downgrade=True)
         elif what == 2:
             store.mark_good(store.active)
         else:

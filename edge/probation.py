@@ -1,0 +1,166 @@
+"""The probation of a bundle: one that cannot be loaded, or with which the daemon does not live, is left by itself.
+
+A bundle that was installed or activated is on probation until the daemon has taken `HEALTHY_S` of sound with it; it is
+good then. When the daemon has begun `N_STARTS` times and never got so far, whether it was killed, hung, crashed or
+could not load the bundle, the next start goes back to the last good one. The same goes for a good bundle that cannot
+be loaded any more. An end in good order does not count.
+
+The count is on the disk before the bundle is loaded, so that no way to die escapes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+from edge.bundle import DEFAULT_BUNDLE, default_bundle_path
+from edge.errors import BundleError
+from edge.events import Score
+from edge.history import Event
+from edge.observers import Health
+from edge.store import Store
+
+log = logging.getLogger(__name__)
+
+N_STARTS: Final = 3
+"""So many starts a bundle has to get through its probation."""
+HEALTHY_S: Final = 60.0
+"""Sound that must have gone through the pipeline, in seconds."""
+_LONGEST_BLOCK_S: Final = 1.0  # between two blocks further apart, the microphone was away
+
+_Loaded = TypeVar("_Loaded")
+
+
+class Probation:
+    """Chooses the bundle that listens, and watches over it as an observer of the daemon.
+
+    `clock` gives seconds and only runs forward.
+    """
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._bundle: str | None = None
+        self._is_on = False
+        self._n_starts = 0  # without getting through, this one included
+        self._healthy_s = 0.0
+        self._block_s: float | None = None  # when the last block came
+        self._has_complained = False
+
+    def begin(self, load: Callable[[Path], _Loaded]) -> _Loaded:
+        """Return what `load` makes of the folder of the bundle that is to listen.
+
+        It is the active one, or the last good one where the active one has had its `N_STARTS`, or, where the store
+        itself is broken, the one that comes with the program.
+
+        Raises:
+            BundleError: `load` refuses the bundle; that start has been counted.
+        """
+        self._healthy_s, self._block_s, self._has_complained = 0.0, None, False
+        try:
+            folder, is_only_one = self._choose()
+        except BundleError as error:
+            return self._resort(load, error)
+        try:
+            loaded = load(folder)
+        except BundleError as error:
+            if is_only_one:
+                raise
+            if not self._is_on:
+                self._n_starts += 1
+            if not self._count(self._n_starts):
+                return self._resort(load, error)
+            raise BundleError(
+                f"{error} (start {self._n_starts} of {N_STARTS}; after the last one, the last good bundle listens)"
+            ) from None
+        if not self._is_on and self._n_starts:
+            self._count(0)  # a good one had a bad day
+        return loaded
+
+    def end(self) -> None:
+        """The daemon has ended in good order: this start does not count."""
+        if self._is_on:
+            self._is_on = False
+            self._count(self._n_starts - 1)
+
+    def on_level(self, level_db: float, speaking: bool) -> None:
+        """A block got through."""
+        if not self._is_on:
+            return
+        now_s = self._clock()
+        if self._block_s is not None:
+            self._healthy_s += min(now_s - self._block_s, _LONGEST_BLOCK_S)
+        self._block_s = now_s
+        if self._healthy_s >= HEALTHY_S:
+            self._healthy_s = 0.0  # should it be impossible now: again after as long
+            self._pass()
+
+    def on_score(self, score: Score) -> None:
+        """Of no interest."""
+
+    def on_event(self, event: Event) -> None:
+        """Of no interest."""
+
+    def on_health(self, health: Health) -> None:
+        """Of no interest."""
+
+    def close(self) -> None:
+        """The daemon ends, in good order or not: see `end`."""
+
+    def _choose(self) -> tuple[Path, bool]:
+        """The folder of the bundle to load, and whether there is no other to go back to. A start on probation counts.
+
+        Raises:
+            BundleError: the store is broken, or it is time to go back and that is impossible.
+        """
+        store = self._store
+        self._is_on = False
+        self._n_starts = store.starts
+        if self._n_starts >= N_STARTS:
+            left = store.active or DEFAULT_BUNDLE
+            bundle, faults = store.give_up()
+            for fault in faults:
+                log.error("passed over: %s", fault)
+            log.error("%s did not get through %d starts: back to %s", left, self._n_starts, bundle.id)
+            self._n_starts = 0
+        self._bundle = store.active
+        folder, is_only_one = store.active_path, self._bundle is None and store.good is None
+        if self._bundle != store.good:
+            self._is_on = True
+            self._n_starts += 1
+            log.info("%s is on probation: start %d of %d", folder.name, self._n_starts, N_STARTS)
+            self._count(self._n_starts)
+        return folder, is_only_one
+
+    def _resort(self, load: Callable[[Path], _Loaded], error: BundleError) -> _Loaded:
+        """Say what is wrong with the store, and load what needs none."""
+        self._is_on = False
+        log.error("%s", error)
+        log.error("%s, which comes with tonelight, listens until that is mended", DEFAULT_BUNDLE)
+        return load(default_bundle_path())
+
+    def _count(self, n_starts: int) -> bool:
+        """Whether it was possible to keep the count."""
+        try:
+            self._store.count_start(n_starts)
+        except BundleError as error:
+            self._complain(error)
+            return False
+        return True
+
+    def _pass(self) -> None:
+        try:
+            if self._store.active == self._bundle:  # otherwise the next start or reload has another one
+                self._store.mark_good(self._bundle)
+                log.info("%s has got through its probation", self._bundle or DEFAULT_BUNDLE)
+            self._is_on = False
+        except BundleError as error:
+            self._complain(error)
+
+    def _complain(self, error: BundleError) -> None:
+        if not self._has_complained:
+            log.warning("the probation of %s cannot be noted: %s", self._bundle or DEFAULT_BUNDLE, error)
+        self._has_complained = True
