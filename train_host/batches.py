@@ -18,9 +18,12 @@ from train_host.dataset import Example
 from train_host.perturb import Perturbation, crop
 from train_host.recipes import Recipe
 
-Float32 = NDArray[np.float32]
+Float16, Float32 = NDArray[np.float16], NDArray[np.float32]
 
 N_LABELS = len(EMOTIONS)
+N_TARGETS = 2 * N_LABELS + 1
+SCENE_SHARE = 0.1
+"""Of the examples of a batch, those in which nobody speaks."""
 
 
 def label_mask(examples: Sequence[Example]) -> dict[str, Float32]:
@@ -51,8 +54,9 @@ def fit_normalizer(examples: Sequence[Example], recipe: Recipe) -> NormalizerCon
 class Batches(keras.utils.PyDataset):
     """Batches for Keras: `((features, valid), targets)`, or `(features, targets)` for a window model.
 
-    `targets (B, 16)`: the emotion as one-hot, then the mask of the emotions its corpus has. Item `i` is step
-    `first_step + i` of the run, whatever was asked for before.
+    `targets (B, 17)`: the emotion as one-hot, the mask of the emotions its corpus has, and whether it is speech; all
+    zero for the `scenes`, in which nobody speaks. Item `i` is step `first_step + i` of the run, whatever was asked for
+    before.
     """
 
     def __init__(
@@ -62,12 +66,14 @@ class Batches(keras.utils.PyDataset):
         normalizer: NormalizerConfig,
         seed: int,
         n_steps: int,
+        scenes: Sequence[Float16] = (),
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
         self.first_step = 0
         self._n_steps = n_steps
         self._examples = examples
+        self._scenes = scenes
         self._recipe = recipe
         self._seed = seed
         self._mean = np.asarray(normalizer.mean, np.float32)
@@ -89,17 +95,22 @@ class Batches(keras.utils.PyDataset):
         rng = np.random.default_rng([self._seed, self.first_step + index])
         n_frames = training.crop_frames
         features = np.zeros((training.batch_size, n_frames, recipe.features.n_features), np.float32)
-        targets = np.zeros((training.batch_size, 2 * N_LABELS), np.float32)
+        targets = np.zeros((training.batch_size, N_TARGETS), np.float32)
         lengths = np.zeros(training.batch_size, np.int64)
         for row in range(training.batch_size):
-            corpus = self._corpora[rng.choice(len(self._corpora), p=self._shares)]
-            emotion = EMOTIONS[rng.choice(np.flatnonzero(self._masks[corpus]))]
-            group = self._groups[corpus, emotion]
-            sequence = crop(self._examples[group[rng.integers(len(group))]].features, n_frames, rng)
+            if self._scenes and rng.random() < SCENE_SHARE:
+                source = self._scenes[rng.integers(len(self._scenes))]
+            else:
+                corpus = self._corpora[rng.choice(len(self._corpora), p=self._shares)]
+                emotion = EMOTIONS[rng.choice(np.flatnonzero(self._masks[corpus]))]
+                group = self._groups[corpus, emotion]
+                source = self._examples[group[rng.integers(len(group))]].features
+                targets[row, EMOTIONS.index(emotion)] = 1
+                targets[row, N_LABELS:-1] = self._masks[corpus]
+                targets[row, -1] = 1
+            sequence = crop(source, n_frames, rng)
             features[row, : len(sequence)] = sequence
             lengths[row] = len(sequence)
-            targets[row, EMOTIONS.index(emotion)] = 1
-            targets[row, N_LABELS:] = self._masks[corpus]
         valid = np.arange(n_frames) < lengths[:, None]
         features = self._perturb(features, valid, rng)
         # padding is zero after normalisation, as the device's own

@@ -5,7 +5,7 @@ runs/<name>/
     checkpoint.npz     weights, their average, the optimizer and the step; replaced every `CHECKPOINT_STEPS`
     history.csv        loss and validation UAR over the steps
     weights.npz        the averaged weights, once training has ended
-    validation.npz     what they say of the validation speakers: logits and truth, to calibrate on
+    validation.npz     what they say of the validation speakers: logits, speech and truth, to calibrate on
     sequences.npz      normalised features of some of their segments, to check and calibrate an export on
     curves.png, tensorboard/
 """
@@ -173,7 +173,7 @@ def train(
                     "or lower the recipe's learning_rate"
                 )
             with averager.applied():
-                logits = predict(model, inputs)
+                logits = predict(model, inputs)[:, :N_LABELS]
             uar = unweighted_average_recall(labels, masked_argmax(logits, corpora, masks))
             row = {"step": done, "loss": history.history["loss"][-1], "val_uar": uar}
             _append(run / HISTORY, row)
@@ -185,8 +185,9 @@ def train(
     averager.apply()
     # emotions that its corpus lacks are no answer to be calibrated on
     allowed = np.array([masks[corpus] > 0 for corpus in corpora])
-    logits = np.where(allowed, predict(model, inputs), -np.inf)
-    np.savez(run / VALIDATION, logits=logits, truth=labels)
+    answers = predict(model, inputs)
+    logits = np.where(allowed, answers[:, :N_LABELS], -np.inf)
+    np.savez(run / VALIDATION, logits=logits, speech=answers[:, N_LABELS:], truth=labels)
     every = max(1, len(data.val) // N_SEQUENCES)
     np.savez(run / SEQUENCES, **{f"{i:04}": normalized(e, recipe, info) for i, e in enumerate(data.val[::every])})
     _save_arrays(run / WEIGHTS, {"weights": model.get_weights()})
@@ -218,15 +219,21 @@ def compile_model(model: keras.Model, recipe: Recipe, n_steps: int) -> None:
 
 
 def masked_loss(label_smoothing: float) -> Callable:
-    """Cross entropy over the emotions that the example's corpus has; the others can be neither right nor wrong.
+    """Cross entropy over the emotions that the example's corpus has; the others can be neither right nor wrong. Where
+    the network has a ninth logit, it learns whether anybody speaks.
 
-    Takes `targets (B, 16)` (one-hot, mask) and `logits (B, 8)`, gives `(B,)`.
+    Takes `targets (B, 17)` (one-hot, mask, speech) and `logits (B, 8 or 9)`, gives `(B,)`.
     """
 
     def loss(targets, logits):
-        truth, mask = targets[:, :N_LABELS], targets[:, N_LABELS:]
-        smooth = (1 - label_smoothing) * truth + label_smoothing * mask / ops.sum(mask, axis=1, keepdims=True)
-        return -ops.sum(smooth * ops.log_softmax(logits + (mask - 1) * 1e9), axis=1)
+        truth, mask = targets[:, :N_LABELS], targets[:, N_LABELS : 2 * N_LABELS]
+        n_allowed = ops.maximum(ops.sum(mask, axis=1, keepdims=True), 1)
+        smooth = (1 - label_smoothing) * truth + label_smoothing * mask / n_allowed
+        of_emotion = -ops.sum(smooth * ops.log_softmax(logits[:, :N_LABELS] + (mask - 1) * 1e9), axis=1)
+        if logits.shape[-1] == N_LABELS:
+            return of_emotion
+        speech, heard = targets[:, 2 * N_LABELS], logits[:, N_LABELS]
+        return of_emotion + speech * ops.softplus(-heard) + (1 - speech) * ops.softplus(heard)
 
     return loss
 
@@ -298,7 +305,7 @@ def validation_inputs(
 
 
 def predict(model: keras.Model, inputs: Sequence) -> NDArray[np.float32]:
-    """Logits `(n, 8)` of batches of inputs."""
+    """Logits of batches of inputs, `(n, 8)`, or `(n, 9)` of a network that hears whether anybody speaks."""
     return np.concatenate([np.asarray(model.predict_on_batch(batch)) for batch in inputs])
 
 

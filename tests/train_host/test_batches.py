@@ -46,7 +46,7 @@ def arrays(batch) -> list[np.ndarray]:
 
 def test_shapes():
     features, valid, targets = arrays(batches(batch_size=5, crop_frames=48)[0])
-    assert (features.shape, valid.shape, targets.shape) == ((5, 48, N), (5, 12), (5, 16))
+    assert (features.shape, valid.shape, targets.shape) == ((5, 48, N), (5, 12), (5, 17))
     assert {features.dtype, valid.dtype, targets.dtype} == {np.dtype(np.float32)}
     assert len(batches()) == 100
 
@@ -77,7 +77,7 @@ def test_masks_say_which_emotions_a_corpus_has():
 
 def test_targets_are_one_emotion_and_the_mask_of_its_corpus():
     _, _, targets = arrays(batches(batch_size=64)[0])
-    truth, mask = targets[:, :8], targets[:, 8:]
+    truth, mask = targets[:, :8], targets[:, 8:16]
     assert truth.sum(axis=1).tolist() == [1] * 64
     assert (truth * mask).sum(axis=1).tolist() == [1] * 64
     assert {tuple(row) for row in mask} == {tuple(row) for row in label_mask(EXAMPLES).values()}
@@ -89,7 +89,7 @@ def test_neither_the_large_corpus_nor_its_common_emotion_wins_by_numbers():
     masks = {tuple(mask): corpus for corpus, mask in label_mask(EXAMPLES).items()}
     for step in range(20):
         _, _, targets = arrays(source[step])
-        drawn.update((masks[tuple(row[8:])], EMOTIONS[int(row[:8].argmax())]) for row in targets)
+        drawn.update((masks[tuple(row[8:16])], EMOTIONS[int(row[:8].argmax())]) for row in targets)
     n_large = sum(n for (corpus, _), n in drawn.items() if corpus == "large")
     # by the square root of 100 and 4: 10 to 2; 2000 draws, four standard deviations are 3.4%
     assert n_large / 2000 == pytest.approx(10 / 12, abs=0.034)
@@ -97,6 +97,18 @@ def test_neither_the_large_corpus_nor_its_common_emotion_wins_by_numbers():
     n_small = 2000 - n_large
     for emotion in EMOTIONS[:4]:
         assert drawn["small", emotion] / n_small == pytest.approx(1 / 4, abs=0.1)
+
+
+def test_a_tenth_are_scenes_in_which_nobody_speaks():
+    recipe = tiny(STREAM, batch_size=100)
+    scenes = [np.full((70, N), 3, np.float16)]
+    source = Batches(EXAMPLES, recipe, fit_normalizer(EXAMPLES, recipe), 0, 100, scenes)
+    targets = np.concatenate([arrays(source[i])[2] for i in range(10)])
+    silent = targets[:, -1] == 0
+    assert silent.mean() == pytest.approx(0.1, abs=0.03)
+    assert not targets[silent].any()
+    assert (targets[~silent][:, :8].sum(axis=1) == 1).all()
+    assert arrays(batches()[0])[2][:, -1].all()  # without scenes, all is speech
 
 
 def test_long_segments_are_cropped_and_short_ones_padded_on_the_right():

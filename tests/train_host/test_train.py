@@ -275,6 +275,18 @@ def test_logits_of_emotions_that_the_corpus_lacks_do_not_matter():
     assert float(loss(targets, one)[0]) == pytest.approx(float(loss(targets, other)[0]))
 
 
+def test_a_ninth_logit_learns_whether_anybody_speaks():
+    emotions = np.random.default_rng(0).normal(size=(2, 8)).astype(np.float32)
+    targets = np.zeros((2, 17), np.float32)
+    targets[0, [2, 10, 11, 16]] = 1  # a sad voice of a corpus with two emotions; the other row is a scene without voice
+    loss = training.masked_loss(0.1)
+    of_emotions = np.asarray(loss(targets, emotions))
+    assert of_emotions[1] == 0
+    for heard, wanted in ((0, np.log(2)), (3, np.log1p(np.exp(-3)))):
+        logits = np.concatenate([emotions, np.array([[heard], [-heard]])], axis=1).astype(np.float32)
+        np.testing.assert_allclose(np.asarray(loss(targets, logits)) - of_emotions, wanted, atol=1e-5)
+
+
 def test_masked_argmax_answers_with_what_the_corpus_has():
     logits = np.array([[9, 1, 2, 0, 0, 0, 0, 0]] * 2, np.float32)
     masks = {"a": np.ones(8, np.float32), "b": np.array([0, 1, 1, 0, 0, 0, 0, 0], np.float32)}
