@@ -23,6 +23,7 @@ from msgspec import Meta, inspect
 
 from edge.errors import ConfigError
 from edge.leds import LedSettings
+from edge.web import WebSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -73,6 +74,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: ModelSettings = ModelSettings()
     leds: LedSettings = LedSettings()
     history: HistorySettings = HistorySettings()
+    web: WebSettings = WebSettings()
 
     @property
     def node_name(self) -> str:

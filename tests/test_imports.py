@@ -63,7 +63,7 @@ def test_edge_imports_nothing_of_the_workstation() -> None:
 
 
 def test_edge_imports_only_declared_dependencies() -> None:
-    assert strangers("edge", {"edge"} | declared("pi", "jetson")) == []
+    assert strangers("edge", {"edge"} | declared("pi", "jetson", "web")) == []
 
 
 def test_train_host_imports_edge_and_only_declared_dependencies() -> None:

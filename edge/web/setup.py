@@ -1,0 +1,22 @@
+"""What the daemon tells the page's process when it starts it."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """Everything the page's process needs to know. It comes through a pipe: arguments can be read by everybody."""
+
+    node: str
+    version: str
+    token: str
+    """What a browser must know; empty where the page needs none."""
+    history: str
+    """File of the log; empty where none is kept."""
+    mute: str
+    """File of the mute switch."""
+    bundle: str
+    """Folder of the bundle that recordings are analysed with."""
+    colours: dict[str, str]
+    """The light's colour of each emotion, "#rrggbb"."""
