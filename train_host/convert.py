@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 Float32 = NDArray[np.float32]
 QUANTIZATIONS = ("dynamic", "int8", "float16", "none")
-WINDOW_CHUNK_FRAMES = 50
-"""A window model is asked anew every half second."""
+WINDOW_CHUNK_MS = 500
+"""How often a window model is asked anew."""
 
 
 def convert(
@@ -188,7 +188,7 @@ def _window(
     content = _convert(function, module, quantization, examples)
     inputs, outputs = _tensors(content)
     tensors = WindowModel(
-        chunk_frames=WINDOW_CHUNK_FRAMES,
+        chunk_frames=round(WINDOW_CHUNK_MS / recipe.features.hop_ms),
         window_frames=recipe.window_frames,
         features_input=_input(inputs, "features"),
         logits_output=outputs[0],
@@ -230,7 +230,7 @@ def _fused(layer):
             self.recurrent = self.add_weight(shape=(units, 4 * units), name="recurrent_kernel")
             self.bias = self.add_weight(shape=(4 * units,), name="bias")
 
-        def call(self, inputs):
+        def call(self, inputs, mask=None):  # of which there is none; a functional model passes that on
             zeros = tf.zeros((1, units))
             # as tensors: a variable would be handed over as a resource, which the converter does not recognise
             weights = [tf.convert_to_tensor(weight) for weight in (self.kernel, self.recurrent, self.bias)]

@@ -30,7 +30,7 @@ from edge.errors import AudioError
 from edge.features import FeatureConfig
 from edge.frontend import FrontEnd
 from edge.gate import GateConfig
-from train_host import augment
+from train_host import augment, field_augment
 from train_host.corpora.clip import Clip
 from train_host.errors import TrainingError
 from train_host.golden import golden_signal
@@ -38,7 +38,7 @@ from train_host.recipes import Recipe
 from train_host.recordings import read_recording
 from train_host.workers import deaf_to_interrupts
 
-MIN_FRAMES = 40
+MIN_MS = 400
 """Shorter segments of a clip (a cough before the sentence) train nothing, unless they are the longest it has."""
 CHUNK_FRAMES = 32
 """Frames are measured in such groups; any number gives the same but for rounding."""
@@ -113,7 +113,7 @@ class Extraction:
             self._n_processes,
             get_context("spawn"),
             _start_worker,
-            (self._recipe.features, self._recipe.gate, self._sounds),
+            (self._recipe.features, self._recipe.gate, self._sounds, self._recipe.training.changes),
         ) as workers:
             try:
                 for part, path in missing:
@@ -168,6 +168,8 @@ class Extraction:
         ]
         if view:
             settings.append([inspect.getsource(augment), _digest(self._sounds.noises), _digest(self._sounds.rooms)])
+            if self._recipe.training.changes != "everything":
+                settings.append([inspect.getsource(field_augment), self._recipe.training.changes])
         for clip in part:
             try:
                 stat = clip.path.stat()
@@ -231,11 +233,12 @@ def _load(path: Path) -> _Part | None:
 
 _front_end: FrontEnd
 _sounds: Sounds
+_changes: str
 
 
-def _start_worker(features: FeatureConfig, gate: GateConfig, sounds: Sounds) -> None:
-    global _front_end, _sounds
-    _front_end, _sounds = FrontEnd(features, gate, CHUNK_FRAMES), sounds
+def _start_worker(features: FeatureConfig, gate: GateConfig, sounds: Sounds, changes: str = "everything") -> None:
+    global _front_end, _sounds, _changes
+    _front_end, _sounds, _changes = FrontEnd(features, gate, CHUNK_FRAMES), sounds, changes
 
 
 def _features(task: tuple[Path, int]) -> tuple[list[NDArray[np.float16]], str]:
@@ -246,11 +249,16 @@ def _features(task: tuple[Path, int]) -> tuple[list[NDArray[np.float16]], str]:
         return [], str(error)
     if view:
         rng = np.random.default_rng([zlib.crc32(path.name.encode()), view])
-        samples = augment.Augmenter(_sounds.noises, _sounds.rooms, rng)(samples)
+        if _changes == "everything":
+            samples = augment.Augmenter(_sounds.noises, _sounds.rooms, rng)(samples)
+        else:
+            voices = _changes == "noise_pitch_speed"
+            samples = field_augment.FieldAugmenter(_sounds.noises, rng, voices=voices)(samples)
     segments = _front_end.segments(samples)
     if not segments:
         return [], "no speech found"
     longest = max(len(segment) for segment in segments)
-    kept = [segment for segment in segments if len(segment) >= min(MIN_FRAMES, longest)]
+    least = min(round(MIN_MS / _front_end.config.hop_ms), longest)
+    kept = [segment for segment in segments if len(segment) >= least]
     # float16 has 3 digits for logarithms between -12 and 12: finer than any recording
     return [segment.astype(np.float16) for segment in kept], ""

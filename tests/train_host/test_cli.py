@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from train_host.cli import main
+from train_host.recipes import RECIPES
 
 ENV = "TONELIGHT_CORPORA"
 
@@ -83,7 +84,7 @@ def test_a_corpus_that_is_not_among_them(capsys, voices):
 
 def test_a_recipe_that_does_not_exist(capsys, voices):
     line = failed(capsys, "train", "--corpora", voices, "--recipe", "gru")
-    assert line == "tonelight-train: no recipe 'gru'; there are: tonelight, lstm128"
+    assert line == "tonelight-train: no recipe 'gru'; there are: " + ", ".join(RECIPES)
 
 
 def test_a_run_that_is_none(capsys, tmp_path):

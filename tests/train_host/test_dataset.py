@@ -1,5 +1,6 @@
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,21 @@ def test_views_of_other_noises_are_not_taken_from_the_cache(few, noise, tmp_path
     extraction(tmp_path, noise).examples(few, 1)
     extraction(tmp_path, Sounds([noise.noises[0][::-1].copy()], [])).examples(few, 1)
     assert len(cache_files(tmp_path)) == 2
+
+
+def test_each_way_of_changing_copies_is_kept_apart(few, noise, tmp_path):
+    found = []
+    for changes in ("everything", "noise", "noise_pitch_speed"):
+        recipe = replace(RECIPE, training=replace(RECIPE.training, changes=changes))
+        found.append(Extraction(recipe, noise, tmp_path / "cache", n_processes=1).examples(few, 1))
+    assert len(cache_files(tmp_path)) == 3
+    assert not same(found[0], found[1])
+    assert not same(found[1], found[2])
+    # as they are, recordings are the same for all of them
+    for changes in ("everything", "noise"):
+        recipe = replace(RECIPE, training=replace(RECIPE.training, changes=changes))
+        Extraction(recipe, noise, tmp_path / "cache", n_processes=1).examples(few, 0)
+    assert len(cache_files(tmp_path)) == 4
 
 
 def test_an_interrupted_extraction_leaves_no_half_file(few, tmp_path):

@@ -1,4 +1,6 @@
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -47,12 +49,35 @@ def test_network_has_the_shapes_of_its_form(recipe):
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
+def test_the_recipes_there_are():
+    names = ["tonelight", "lstm128", "lstm256", "lstm2x64", "cnn", "cnn_lstm", "lfb_lstm", "functionals"]
+    assert list(RECIPES) == names
+
+
+@every
+def test_a_window_is_about_three_seconds(recipe):
+    if recipe.form == "window":
+        assert 3.0 <= recipe.window_frames * recipe.features.hop_ms / 1000 <= 3.2
+
+
+def test_recipes_can_be_listed_where_keras_is_not_installed():
+    code = "import sys; sys.modules['keras'] = None; from train_host.recipes import RECIPES; print(*RECIPES)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == list(RECIPES)
+
+
 def test_an_unknown_recipe_is_refused_with_the_names_there_are():
-    with pytest.raises(RecipeError, match=r"no recipe 'tonelihgt'; there are: tonelight, lstm128"):
+    with pytest.raises(RecipeError, match=r"no recipe 'tonelihgt'; there are: tonelight, lstm128, lstm256"):
         find_recipe("tonelihgt")
 
 
-@pytest.mark.parametrize("module", ["model", "batches", "train", "recipes", "metrics", "dataset", "scoring"])
+MODULES = (
+    *("model", "field_models", "batches", "train", "metrics", "dataset", "scoring"),
+    *("recipes/__init__", "recipes/recipe", "recipes/tonelight", "recipes/field"),
+)
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_training_does_not_depend_on_tensorflow(module):
     tree = ast.parse((Path(train_host.__file__).parent / f"{module}.py").read_text())
     imported = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]

@@ -324,7 +324,8 @@ def _conditions(
                 found.append(one)
                 progress.advance(bar)
         probs = probabilities(found)
-        mixes = recipe.training.views > 0
+        is_room = around.snr_db is None
+        mixes = recipe.training.views > 0 and (not is_room or recipe.training.changes == "everything")
         counts: dict[bool, dict[str, tuple]] = {True: {}, False: {}}
         for is_familiar in (True, False):
             for corpus, own_classes in classes.items():

@@ -1,0 +1,21 @@
+"""Recipes: a network together with everything that it must be trained and deployed with."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from train_host.errors import RecipeError
+from train_host.recipes.field import FIELD
+from train_host.recipes.recipe import GATE, Recipe, Training
+from train_host.recipes.tonelight import TONELIGHT
+
+__all__ = ["GATE", "RECIPES", "Recipe", "Training", "find_recipe"]
+
+RECIPES: Final = {recipe.name: recipe for recipe in (TONELIGHT, *FIELD)}
+
+
+def find_recipe(name: str) -> Recipe:
+    """Raises RecipeError, naming the recipes there are."""
+    if name not in RECIPES:
+        raise RecipeError(f"no recipe {name!r}; there are: {', '.join(RECIPES)}")
+    return RECIPES[name]

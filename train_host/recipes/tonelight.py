@@ -1,0 +1,47 @@
+"""The default recipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from edge.features import FeatureConfig
+from train_host.recipes.recipe import Recipe, Training
+
+if TYPE_CHECKING:
+    import keras
+
+
+def _tonelight(n_features: int) -> keras.Model:
+    from train_host import model
+
+    return model.build(n_features, units=128, n_layers=2, n_heads=4, dropout=0.3)
+
+
+TONELIGHT: Final = Recipe(
+    name="tonelight",
+    summary="the default: a causal residual LSTM that streams, MFCC + RMS + ZCR + pitch",
+    features=FeatureConfig(
+        sample_rate_hz=16000,
+        window_ms=25,
+        hop_ms=10,
+        n_mels=40,
+        f_min_hz=60,
+        f_max_hz=7600,
+        n_mfcc=40,
+        columns=("mfcc", "rms", "zcr", "pitch"),
+        level_memory_s=10,
+        floor_db=-50,
+    ),
+    form="stream",
+    build=_tonelight,
+    training=Training(
+        steps=1400,
+        batch_size=64,
+        crop_frames=240,
+        learning_rate=2e-3,
+        weight_decay=1e-2,
+        label_smoothing=0.1,
+        average=0.998,
+        views=2,
+    ),
+)
