@@ -25,11 +25,11 @@ import msgspec
 from edge.errors import BundleError
 from edge.features import FeatureConfig
 from edge.gate import GateConfig
-from edge.labels import EMOTIONS
+from edge.labels import EMOTIONS, HIGH, LOW
 from edge.normalize import NormalizerConfig
 from edge.smoothing import DecisionConfig
 
-SCHEMA: Final = "tonelight-bundle/1"
+SCHEMA: Final = "tonelight-bundle/2"
 MANIFEST: Final = "manifest.json"
 MODEL: Final = "model.tflite"
 GOLDEN: Final = "golden.npz"
@@ -92,7 +92,7 @@ class CorpusUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The contract between a model and the program that runs it."""
 
-    schema: Literal["tonelight-bundle/1"]
+    schema: Literal["tonelight-bundle/2"]
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
     version: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+\Z")]
     created: str
@@ -210,6 +210,9 @@ def _check_features(features: FeatureConfig) -> None:
 def _check_labels(labels: tuple[str, ...]) -> None:
     if not 2 <= len(labels) == len(set(labels) & set(EMOTIONS)):
         raise ValueError(f"need at least two of {', '.join(EMOTIONS)}, each once, got {list(labels)}")
+    for kind in (HIGH, LOW):
+        if not set(kind) & set(labels):
+            raise ValueError(f"need one of {', '.join(kind)} to tell the activation, got {list(labels)}")
 
 
 def _check_model(model: StreamModel | WindowModel) -> None:

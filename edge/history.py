@@ -27,7 +27,7 @@ from edge.labels import EMOTIONS
 
 log = logging.getLogger(__name__)
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 """Version of the fields of an event, and of the file (its `user_version`)."""
 
 
@@ -37,7 +37,8 @@ class Event(msgspec.Struct, frozen=True):
     `ts` is when it was classified (UTC, RFC 3339, milliseconds), `mono_s` the same moment on the device's monotonic
     clock, which no correction of the time can move. `start_s` and `end_s` count from the first sample of the stream.
     `probs` maps each emotion to its share. `latency_ms` runs from the end of the speech to the event. `clock_synced`
-    says whether `ts` could be trusted; None where the system does not tell.
+    says whether `ts` could be trusted; None where the system does not tell. `activation` is the probability that the
+    voice was stirred rather than quiet; None in events of schema 1, which did not tell.
     """
 
     schema: int
@@ -53,6 +54,7 @@ class Event(msgspec.Struct, frozen=True):
     model: str
     latency_ms: float
     clock_synced: bool | None
+    activation: float | None
 
     @classmethod
     def from_detection(
@@ -77,6 +79,7 @@ class Event(msgspec.Struct, frozen=True):
             model=model,
             latency_ms=latency_ms,
             clock_synced=clock_synced(),
+            activation=detection.activation,
         )
 
 
@@ -122,11 +125,13 @@ CREATE TABLE events (
   uncertain INTEGER NOT NULL,
   model TEXT NOT NULL,
   latency_ms REAL NOT NULL,
-  clock_synced INTEGER
+  clock_synced INTEGER,
+  activation REAL
 );
 CREATE INDEX events_ts ON events (ts);
 PRAGMA user_version = {SCHEMA};
 """
+_FROM_SCHEMA_1: Final = f"ALTER TABLE events ADD COLUMN activation REAL; PRAGMA user_version = {SCHEMA};"
 _INSERT: Final = f"INSERT INTO events ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 
 
@@ -270,6 +275,8 @@ class History:
                 self._is_checked = True
             if not n_tables:
                 db.executescript(f"BEGIN; {_CREATE} COMMIT;")
+            elif version < SCHEMA:
+                db.executescript(f"BEGIN; {_FROM_SCHEMA_1} COMMIT;")
         except BaseException:
             db.close()
             raise
@@ -330,10 +337,13 @@ def read_events(path: Path, since: datetime | None = None) -> Iterator[Event]:
     oldest = utc_text(since) if since else ""
     try:
         with closing(_open_to_read(path)) as db:
+            # a log of schema 1 may be read before the daemon has touched it
+            has_activation = any(row[1] == "activation" for row in db.execute("PRAGMA table_info(events)"))
+            columns = ", ".join(name if has_activation or name != "activation" else "NULL" for name in _COLUMNS)
             last_id = 0
             while True:
                 rows = db.execute(
-                    f"SELECT id, {', '.join(_COLUMNS)} FROM events WHERE id > ? AND ts >= ? ORDER BY id LIMIT ?",
+                    f"SELECT id, {columns} FROM events WHERE id > ? AND ts >= ? ORDER BY id LIMIT ?",
                     (last_id, oldest, _STEP),
                 ).fetchall()
                 if not rows:

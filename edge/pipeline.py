@@ -16,7 +16,7 @@ from edge.errors import BundleError
 from edge.events import Detection, Score
 from edge.frontend import Chunk, FrontEnd, Segment
 from edge.normalize import Normalizer
-from edge.smoothing import Smoother, posterior
+from edge.smoothing import DecisionConfig, Smoother, activation, posterior
 
 Float32 = NDArray[np.float32]
 
@@ -94,27 +94,29 @@ class Pipeline:
         average, shown = self._smoother.push(posterior(logits, self._decision.temperature), time_s)
         label = None if shown is None else self.labels[shown]
         confidence = float(average.max() if shown is None else average[shown])
-        return Score(time_s, self._named(average), label, confidence)
+        heard = float(activation(average, self.labels, self._decision))
+        return Score(time_s, self._named(average), label, confidence, heard)
 
     def _detection(self, segment: Segment, logits: Float32) -> Detection:
         probs = posterior(logits, self._decision.temperature)
-        label, confidence, uncertain = _decide(probs, self.labels, self._decision.uncertain_below)
-        return Detection(segment.start_s, segment.end_s, label, confidence, self._named(probs), uncertain)
+        label, confidence, uncertain, heard = _decide(probs, self.labels, self._decision)
+        return Detection(segment.start_s, segment.end_s, label, confidence, self._named(probs), uncertain, heard)
 
     def _named(self, probs: Float32) -> dict[str, float]:
         return dict(zip(self.labels, probs.tolist(), strict=True))
 
 
-def _decide(probs: Float32, labels: Sequence[str], uncertain_below: float) -> tuple[str, float, bool]:
+def _decide(probs: Float32, labels: Sequence[str], config: DecisionConfig) -> tuple[str, float, bool, float]:
+    """Emotion, confidence, whether that is too little to show it, and the activation."""
     best = int(np.argmax(probs))
     confidence = float(probs[best])
-    return labels[best], confidence, confidence < uncertain_below
+    return labels[best], confidence, confidence < config.uncertain_below, float(activation(probs, labels, config))
 
 
 @dataclass(frozen=True)
 class FileResult:
     """What a whole recording was: the mean of its segments, each counting by its length. `label` is None, `confidence`
-    0 and `probs` empty where no speech was found."""
+    0, `probs` empty and `activation` None where no speech was found."""
 
     seconds: float
     segments: int
@@ -122,18 +124,19 @@ class FileResult:
     confidence: float
     probs: Mapping[str, float]
     uncertain: bool
+    activation: float | None
 
 
 def summarize(detections: Sequence[Detection], bundle: Bundle, seconds: float) -> FileResult:
     """Combine the detections of one recording of `seconds`."""
     if not detections:
-        return FileResult(seconds, 0, None, 0.0, {}, True)
+        return FileResult(seconds, 0, None, 0.0, {}, True, None)
     lengths = np.array([d.end_s - d.start_s for d in detections], np.float32)
     rows = np.array([[d.probs[label] for label in bundle.labels] for d in detections], np.float32)
     probs = lengths @ rows / lengths.sum()
-    label, confidence, uncertain = _decide(probs, bundle.labels, bundle.manifest.decision.uncertain_below)
+    label, confidence, uncertain, heard = _decide(probs, bundle.labels, bundle.manifest.decision)
     named = dict(zip(bundle.labels, probs.tolist(), strict=True))
-    return FileResult(seconds, len(detections), label, confidence, named, uncertain)
+    return FileResult(seconds, len(detections), label, confidence, named, uncertain, heard)
 
 
 FEATURE_TOLERANCE = 1e-3

@@ -6,11 +6,17 @@ two nothing flickers. While none has entered, the answer is `uncertain`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.labels import HIGH, LOW
+
 Float32 = NDArray[np.float32]
+
+_LEAST_SHARE = 1e-9
 
 
 class DecisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,6 +32,10 @@ class DecisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Smoothed share below which it is no longer shown."""
     uncertain_below: float
     """A finished segment with less confidence than this is `uncertain`."""
+    activation_scale: float
+    activation_offset: float
+    """What the log odds of high against low activation are multiplied by, and what is then added, so that the
+    probability means what it says."""
 
     def check(self) -> None:
         """Raise ValueError, naming the setting, for settings that contradict each other."""
@@ -37,6 +47,10 @@ class DecisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"need 0 < exit <= enter < 1, got {self.exit} and {self.enter}")
         if not 0 <= self.uncertain_below < 1:
             raise ValueError(f"uncertain_below must be 0 to 1, got {self.uncertain_below}")
+        if not 0.05 <= self.activation_scale <= 20:
+            raise ValueError(f"activation_scale must be 0.05 to 20, got {self.activation_scale}")
+        if not -20 <= self.activation_offset <= 20:
+            raise ValueError(f"activation_offset must be -20 to 20, got {self.activation_offset}")
 
 
 def posterior(logits: Float32, temperature: float) -> Float32:
@@ -44,6 +58,22 @@ def posterior(logits: Float32, temperature: float) -> Float32:
     scaled = logits / np.float32(temperature)
     exponential = np.exp(scaled - scaled.max())
     return np.asarray(exponential / exponential.sum(), np.float32)
+
+
+def activation(probs: NDArray[np.floating], labels: Sequence[str], config: DecisionConfig) -> NDArray[np.float64]:
+    """Calibrated probability, shape `(...)`, that the activation is high; `probs` are posteriors `(..., n_labels)`."""
+    log_odds = activation_log_odds(probs, labels)
+    return 1 / (1 + np.exp(-(config.activation_scale * log_odds + config.activation_offset)))
+
+
+def activation_log_odds(probs: NDArray[np.floating], labels: Sequence[str]) -> NDArray[np.float64]:
+    """Log odds of high against low activation before calibration, shape `(...)`."""
+    high, low = (
+        # a share so small that float32 lost it is no infinite certainty
+        np.maximum(probs[..., [label in kind for label in labels]].sum(axis=-1, dtype=np.float64), _LEAST_SHARE)
+        for kind in (HIGH, LOW)
+    )
+    return np.asarray(np.log(high / low))
 
 
 class Smoother:

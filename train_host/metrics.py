@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.optimize
+import scipy.special
 from numpy.typing import ArrayLike, NDArray
 
 
@@ -47,3 +49,25 @@ def fit_temperature(logits: NDArray[np.float32], truth: ArrayLike) -> float:
         return float(np.mean(log_sum - scaled[np.arange(len(truth)), truth]))
 
     return float(candidates[np.argmin([loss(temperature) for temperature in candidates])])
+
+
+def fit_activation(log_odds: NDArray[np.float64], is_high: ArrayLike) -> tuple[float, float]:
+    """What to multiply log odds `(n,)` by and what to add, so that they fit `is_high` best in likelihood (Platt 1999).
+
+    The targets are a little short of 0 and 1, as if one more of each had been seen, so that no set of examples makes
+    anything infinite. (1, 0) where all examples are of one kind: there is nothing to fit.
+    """
+    is_high = np.asarray(is_high, bool)
+    n_high, n_low = int(is_high.sum()), int((~is_high).sum())
+    if not n_high or not n_low:
+        return 1.0, 0.0
+    targets = np.where(is_high, (n_high + 1) / (n_high + 2), 1 / (n_low + 2))
+
+    def loss(fitted: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        z = fitted[0] * log_odds + fitted[1]
+        residual = scipy.special.expit(z) - targets
+        gradient = np.array([np.mean(residual * log_odds), residual.mean()])
+        return float(np.mean(np.logaddexp(0, z) - targets * z)), gradient
+
+    found = scipy.optimize.minimize(loss, (1.0, 0.0), jac=True, method="L-BFGS-B", bounds=[(0.05, 20), (-20, 20)])
+    return float(found.x[0]), float(found.x[1])

@@ -39,3 +39,9 @@ def microphone_of(config: Config, devices: list[InputDevice]) -> InputDevice:
         SourceError: none of them, or more than one, fits.
     """
     return choose(list(enumerate(devices)), config.audio.device)[1]
+
+
+def activation_in_words(activation: float) -> str:
+    """High or low, whichever is likelier, and how likely, in 9 columns: "high  88%"."""
+    word, share = ("high", activation) if activation >= 0.5 else ("low", 1 - activation)
+    return f"{word:<4} {share:4.0%}"

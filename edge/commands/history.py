@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TextIO
 
 from edge import config
+from edge.commands.common import activation_in_words
 from edge.history import Event, parse_since, read_events, write_csv, write_json_lines
 
 
@@ -32,13 +33,14 @@ def write_table(events: Iterable[Event], out: TextIO) -> None:
     n_events = 0
     for event in events:
         if not n_events:
-            out.write(f"{'time':<19}  {'tone':<9}  {'sure':>5}  {'length':>8}  device\n")
+            out.write(f"{'time':<19}  {'activation':<10}  {'tone':<9}  {'sure':>5}  {'length':>8}  device\n")
         n_events += 1
         # before Python 3.11 `fromisoformat` does not know "Z"
         when = datetime.fromisoformat(event.ts.replace("Z", "+00:00")).astimezone()
+        activation = "–" if event.activation is None else activation_in_words(event.activation)
         note = "  (uncertain)" if event.uncertain else ""
         out.write(
-            f"{when:%Y-%m-%d %H:%M:%S}  {event.label:<9}  {event.confidence:>5.0%}"
+            f"{when:%Y-%m-%d %H:%M:%S}  {activation:<10}  {event.label:<9}  {event.confidence:>5.0%}"
             f"  {event.end_s - event.start_s:>6.1f} s  {event.node}{note}\n"
         )
     if not n_events:

@@ -9,7 +9,7 @@ import sys
 from typing import Any, Protocol
 
 from edge import config
-from edge.commands.common import bundle_of, open_pipeline
+from edge.commands.common import activation_in_words, bundle_of, open_pipeline
 from edge.errors import AudioError
 from edge.events import Detection
 from edge.pipeline import FileResult, summarize
@@ -80,6 +80,7 @@ class _Json:
             confidence=round(detection.confidence, 6),
             probs={label: round(share, 6) for label, share in detection.probs.items()},
             uncertain=detection.uncertain,
+            activation=round(detection.activation, 6),
             model=self._model,
         )
 
@@ -93,6 +94,7 @@ class _Json:
             confidence=round(result.confidence, 6),
             probs={label: round(share, 6) for label, share in result.probs.items()},
             uncertain=result.uncertain,
+            activation=None if result.activation is None else round(result.activation, 6),
             model=self._model,
         )
 
@@ -112,15 +114,15 @@ class _Text:
         self._width = width
 
     def segment(self, name: str, detection: Detection) -> None:
-        what = _in_words(detection.label, detection.confidence, detection.uncertain)
+        what = _in_words(detection.activation, detection.label, detection.confidence, detection.uncertain)
         self._print(name, f"{detection.start_s:8.2f} - {detection.end_s:8.2f} s   {what}")
 
     def file(self, name: str, result: FileResult) -> None:
-        if result.label is None:
+        if result.label is None or result.activation is None:
             what = "no speech was found"
         else:
             count = f"{result.segments} stretch{'es' if result.segments > 1 else ''} of speech"
-            what = f"{_in_words(result.label, result.confidence, result.uncertain)}   {count}"
+            what = f"{_in_words(result.activation, result.label, result.confidence, result.uncertain)}   {count}"
         self._print(name, f"   whole {result.seconds:10.2f} s   {what}")
 
     def error(self, name: str, error: AudioError) -> None:
@@ -131,8 +133,10 @@ class _Text:
         print(f"{shown(name):<{self._width}}  {text}", flush=True)
 
 
-def _in_words(label: str, confidence: float, is_uncertain: bool) -> str:
-    return f"{label:<9} {confidence:4.0%}{'  (uncertain)' if is_uncertain else ''}"
+def _in_words(activation: float, label: str, confidence: float, is_uncertain: bool) -> str:
+    """The activation first: it is always an answer, the emotion only when sure."""
+    emotion = f"{label:<9} {confidence:4.0%}{'  (uncertain)' if is_uncertain else ''}"
+    return f"activation {activation_in_words(activation)}   {emotion}"
 
 
 def shown(name: str) -> str:

@@ -174,7 +174,7 @@ def test_a_file_that_may_not_be_read(bundle, name):
         b"{}",
         b"not json",
         b"\xff\xfe{}",
-        b'{"schema": "tonelight-bundle/1"',
+        b'{"schema": "tonelight-bundle/2"',
         b'{"schema": "\xff"}',
         b'{"schema": "\\ud800"}',
         b"[" * 100_000,
@@ -274,7 +274,7 @@ def test_a_wrong_value_is_refused_or_can_be_run(bundle, path):
 @pytest.mark.parametrize(
     ("path", "value", "named"),
     [
-        ("schema", "tonelight-bundle/2", "tonelight-bundle/1"),
+        ("schema", "tonelight-bundle/1", "tonelight-bundle/2"),
         ("name", "../../etc", "name"),
         ("name", "tonelight\n", "name"),
         ("version", "1.0", "version"),

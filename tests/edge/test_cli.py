@@ -35,7 +35,7 @@ def heard(home: Path) -> list[Event]:
     now = datetime.now(timezone.utc) - timedelta(hours=1)
     events = [
         Event.from_detection(
-            Detection(1.0, 2.5, label, 0.5, dict.fromkeys(EMOTIONS, 0.125), label == "sad"),
+            Detection(1.0, 2.5, label, 0.5, dict.fromkeys(EMOTIONS, 0.125), label == "sad", 0.25),
             node="kitchen",
             model="m-1",
             latency_ms=300.0,
@@ -156,8 +156,8 @@ def test_what_config_show_prints_is_a_configuration(home, capsys):
 def test_history_as_a_table(heard, capsys):
     assert main(["history"]) == 0
     header, *lines = capsys.readouterr().out.splitlines()
-    assert header.split() == ["time", "tone", "sure", "length", "device"]
-    assert [line.split()[2] for line in lines] == ["happy", "sad", "angry"]
+    assert header.split() == ["time", "activation", "tone", "sure", "length", "device"]
+    assert [line.split()[2:5] for line in lines] == [["low", "75%", tone] for tone in ("happy", "sad", "angry")]
     assert lines[1].endswith("1.5 s  kitchen  (uncertain)")
 
 
@@ -238,9 +238,11 @@ def test_without_portaudio_devices_says_what_to_install(home):
 
 def test_leds_test_shows_and_announces_everything():
     light, said = RecordingLight(), []
-    show_all(Lights(light), said.append, each_s=0.05)
-    assert said == list(NAMES)
-    assert light.names == list(NAMES)
+    show_all(Lights(light), said.append, each_s=0.05, colours={"sad": "#112233"})
+    assert light.names == list(NAMES[:-1])  # the last one, off, is how it ends
+    assert {text.replace(":", ",").partition(",")[0] for text in said} == set(NAMES[:-1])
+    assert "angry: orange-red, quick blinking" in said and "sad: #112233, fading away" in said
+    assert [text for text in said if "voice" in text and "quickly" in text] != []
 
 
 def test_leds_test_without_a_light(home, capsys):
@@ -264,13 +266,15 @@ def test_listen_json_is_what_is_promised(home, capsys):
     assert segments
     for segment in segments:
         assert list(segment) == [
-            *("event", "file", "start_s", "end_s", "label", "confidence", "probs", "uncertain", "model")
+            *("event", "file", "start_s", "end_s", "label", "confidence", "probs", "uncertain", "activation"),
+            "model",
         ]
         assert (segment["event"], segment["file"]) == ("segment", demo)
         assert 0 <= segment["start_s"] < segment["end_s"] <= whole["seconds"]
         assert segment["label"] == max(segment["probs"], key=segment["probs"].get)
     assert list(whole) == [
-        *("event", "file", "seconds", "segments", "label", "confidence", "probs", "uncertain", "model")
+        *("event", "file", "seconds", "segments", "label", "confidence", "probs", "uncertain", "activation"),
+        "model",
     ]
     assert (whole["event"], whole["file"], whole["segments"]) == ("file", demo, len(segments))
     assert whole["seconds"] == pytest.approx(soundfile.info(demo).duration, abs=0.002)
@@ -278,6 +282,7 @@ def test_listen_json_is_what_is_promised(home, capsys):
         assert set(event["probs"]) == labels
         assert sum(event["probs"].values()) == pytest.approx(1, abs=1e-4)
         assert event["confidence"] == event["probs"][event["label"]]
+        assert 0 < event["activation"] < 1
         assert event["model"] == load_bundle(default_bundle_path()).id
 
 

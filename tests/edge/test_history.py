@@ -33,7 +33,7 @@ SOON = timedelta(seconds=60)
 def event(number: int = 0, *, at: datetime | None = None, synced: bool | None = True) -> Event:
     """An event told from others by its `start_s`."""
     return Event(
-        schema=1,
+        schema=2,
         ts=history.utc_text(at or datetime.now(timezone.utc)),
         mono_s=12.5,
         node="kitchen",
@@ -46,6 +46,7 @@ def event(number: int = 0, *, at: datetime | None = None, synced: bool | None = 
         model="tiny-1",
         latency_ms=40.0,
         clock_synced=synced,
+        activation=0.8,
     )
 
 
@@ -77,12 +78,12 @@ class Clock:
 
 def test_an_event_of_a_detection():
     probs = dict.fromkeys(EMOTIONS, 0.125)
-    detection = Detection(1.0, 2.5, "sad", 0.4, probs, True)
+    detection = Detection(1.0, 2.5, "sad", 0.4, probs, True, 0.3)
     now = datetime(2026, 3, 1, 13, 0, 0, 250_999, tzinfo=timezone(timedelta(hours=1)))
     made = Event.from_detection(detection, node="n", model="m-1", latency_ms=12.0, now=now, mono_s=7.0)
     synced = made.clock_synced
     assert made == Event(
-        1, "2026-03-01T12:00:00.250Z", 7.0, "n", 1.0, 2.5, "sad", 0.4, probs, True, "m-1", 12.0, synced
+        2, "2026-03-01T12:00:00.250Z", 7.0, "n", 1.0, 2.5, "sad", 0.4, probs, True, "m-1", 12.0, synced, 0.3
     )
     with pytest.raises(ValueError, match="no time zone"):
         Event.from_detection(detection, node="n", model="m", latency_ms=1, now=datetime(2026, 1, 1), mono_s=0)
@@ -91,7 +92,7 @@ def test_an_event_of_a_detection():
 def test_the_fields_are_those_of_the_contract_in_its_order():
     assert Event.__struct_fields__ == (
         *("schema", "ts", "mono_s", "node", "start_s", "end_s", "label", "confidence", "probs", "uncertain", "model"),
-        *("latency_ms", "clock_synced"),
+        *("latency_ms", "clock_synced", "activation"),
     )
 
 
@@ -113,7 +114,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
     st.lists(
         st.builds(
             Event,
-            schema=st.just(1),
+            schema=st.sampled_from([1, 2]),
             ts=moments.map(history.utc_text),
             mono_s=finite,
             node=st.text(st.characters(exclude_categories=["Cs"])),
@@ -126,6 +127,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
             model=st.text("ab\"'\n\0é", max_size=5),
             latency_ms=finite,
             clock_synced=st.sampled_from((True, False, None)),
+            activation=st.none() | finite,
         ),
         max_size=5,
     )

@@ -295,7 +295,7 @@ def test_ten_minutes_take_no_more_memory_than_two(pipeline):
 def detection(start_s: float, end_s: float, **probs: float) -> Detection:
     shares = dict.fromkeys(bundle().labels, 0.0) | probs
     label = max(shares, key=lambda name: shares[name])
-    return Detection(start_s, end_s, label, shares[label], shares, False)
+    return Detection(start_s, end_s, label, shares[label], shares, False, 0.5)
 
 
 def test_a_recording_is_the_mean_of_its_stretches_by_length():
@@ -316,7 +316,7 @@ def test_a_recording_of_one_stretch_is_that_stretch(pipeline):
 
 
 def test_a_recording_without_speech_has_no_label():
-    assert summarize([], bundle(), 2) == FileResult(2, 0, None, 0.0, {}, True)
+    assert summarize([], bundle(), 2) == FileResult(2, 0, None, 0.0, {}, True, None)
 
 
 # The golden signal ----------------------------------------------------------------------------------------------------

@@ -7,7 +7,15 @@ from hypothesis.extra.numpy import arrays
 
 from edge.smoothing import DecisionConfig, Smoother, posterior
 
-CONFIG = DecisionConfig(temperature=1, time_constant_s=0.5, enter=0.6, exit=0.4, uncertain_below=0.5)
+CONFIG = DecisionConfig(
+    temperature=1,
+    time_constant_s=0.5,
+    enter=0.6,
+    exit=0.4,
+    uncertain_below=0.5,
+    activation_scale=1,
+    activation_offset=0,
+)
 
 
 def p(*values: float) -> np.ndarray:

@@ -323,7 +323,7 @@ def test_figures_of_a_corpus():
 
 
 def test_probabilities_of_recordings_without_speech_are_zero():
-    found = measure.probabilities([FileResult(1.0, 0, None, 0.0, {}, True)])
+    found = measure.probabilities([FileResult(1.0, 0, None, 0.0, {}, True, None)])
     assert found.shape == (1, 8)
     assert not found.any()
     assert measure.probabilities([]).shape == (0, 8)
