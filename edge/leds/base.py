@@ -5,16 +5,21 @@ from typing import Final, Protocol
 
 from edge.events import UNCERTAIN
 from edge.labels import EMOTIONS
+from edge.observers import Phase
 
 Rgb = tuple[float, float, float]
 """Red, green, blue as on a screen (sRGB), each from 0 (dark) to 1."""
 
-LISTENING: Final = "listening"
+STARTING: Final = Phase.STARTING.value
+LISTENING: Final = Phase.LISTENING.value
+MUTED: Final = Phase.MUTED.value
+FAULT: Final = Phase.FAULT.value
 OFF: Final = "off"
-NAMES: Final = (*EMOTIONS, UNCERTAIN, LISTENING, OFF)
+NAMES: Final = (*EMOTIONS, UNCERTAIN, STARTING, LISTENING, MUTED, FAULT, OFF)
 """Everything a light can be asked to show."""
 
 BLACK: Rgb = (0.0, 0.0, 0.0)
+WHITE: Rgb = (1.0, 1.0, 1.0)
 
 # The palette of Okabe and Ito, made to be told apart with any kind of colour vision, with white in place of black.
 # Where tradition has a colour for an emotion (yellow happy, blue sad, red angry, green disgusted), it is kept.
@@ -30,6 +35,13 @@ COLOURS: Final[dict[str, str]] = {
 }
 """Default colour of each emotion."""
 
+# Blue and yellow are what every usual kind of colour blindness leaves apart.
+_LOW: Rgb = (0.5, 0.62, 1.0)
+_HIGH: Rgb = (1.0, 0.8, 0.45)
+
+# An LED's light grows in proportion to its current or duty cycle, a screen's with about this power of the number.
+_GAMMA: Final = 2.2
+
 
 def parse_colour(text: str) -> Rgb:
     """Read "#rrggbb".
@@ -44,18 +56,45 @@ def parse_colour(text: str) -> Rgb:
     return red, green, blue
 
 
+def activation_colour(activation: float) -> Rgb:
+    """The scale of `activation` (0 to 1): pale blue, over white, to pale amber."""
+    end, share = (_HIGH, 2 * activation - 1) if activation > 0.5 else (_LOW, 1 - 2 * activation)
+    red, green, blue = (1 - share * (1 - part) for part in end)
+    return red, green, blue
+
+
+def light_of(rgb: Rgb) -> Rgb:
+    """`rgb` as shares of an LED's full light: the one place where eyes and LEDs are made to agree."""
+    red, green, blue = (part**_GAMMA for part in rgb)
+    return red, green, blue
+
+
+def steps_of(rgb: Rgb, n_steps: int) -> tuple[int, int, int]:
+    """`rgb` for an LED with `n_steps` steps of light for each part, from 0 to `n_steps`.
+
+    What is not black stays visible: its strongest part gets at least one step, however much it is dimmed.
+    """
+    red, green, blue = (round(n_steps * part) for part in light_of(rgb))
+    if not red and not green and not blue and any(rgb):
+        red, green, blue = (int(part == max(rgb)) for part in rgb)
+    return red, green, blue
+
+
 @dataclass(frozen=True)
 class Look:
     """What a light shows at one moment.
 
     `name` is one of `NAMES`. `confidence` (0 to 1) is 0 where none belongs to it. `level` is where the pattern stands,
-    from 0 (dark) to 1. `rgb` is the colour to be seen, with confidence, pattern and brightness already in it.
+    from 0 (dark) to 1. `rgb` is the colour to be seen, with confidence, pattern and brightness already in it; `colour`
+    is the one without them. `activation` (0 to 1) is that of the voice, None where none is heard.
     """
 
     name: str
     confidence: float
     level: float
     rgb: Rgb
+    colour: Rgb = WHITE
+    activation: float | None = None
 
 
 class LightBackend(Protocol):

@@ -1,6 +1,6 @@
-"""LEDs on the pins of a board: one RGB LED that is dimmed, or one LED per emotion that is on or off.
+"""The pins of a Raspberry Pi or Jetson: switched on and off, or dimmed for one RGB LED.
 
-Both go through the interface of RPi.GPIO, which rpi-lgpio (current Raspberry Pis) and Jetson.GPIO share. Pins are
+All go through the interface of RPi.GPIO, which rpi-lgpio (current Raspberry Pis) and Jetson.GPIO share. Pins are
 numbered as GPIO (BCM) numbers. On a Raspberry Pi every pin can be dimmed (in software); on a Jetson only those with
 PWM hardware can.
 """
@@ -16,50 +16,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.errors import LightError
-from edge.events import UNCERTAIN
-from edge.labels import EMOTIONS
-from edge.leds.base import LISTENING, Look
+from edge.leds.base import Look, steps_of
 
 HEADER_PINS: Final = range(2, 28)
 """GPIO numbers on the 40-pin header; 0 and 1 belong to the identification of add-on boards."""
 RGB_PARTS: Final = ("red", "green", "blue")
 DEFAULT_RGB_PINS: Final[Mapping[str, int]] = {"red": 17, "green": 27, "blue": 22}
-LED_NAMES: Final = (*EMOTIONS, UNCERTAIN, LISTENING)
-"""What an LED of its own can stand for."""
 
 _PWM_HZ: Final = 100.0
-# An LED's light grows in proportion to its duty cycle, a screen's with about this power of the colour's number.
-_GAMMA: Final = 2.2
-
-
-def check_pins(kind: str, pins: Mapping[str, int]) -> None:
-    """Check a table of pins for `kind` ("rgb" or "pins"; every other kind has none to check).
-
-    Raises:
-        ValueError: one line that names the entry and what is allowed.
-    """
-    if kind not in ("rgb", "pins"):
-        return
-    known = RGB_PARTS if kind == "rgb" else LED_NAMES
-    users: dict[int, str] = {}
-    for name, pin in pins.items():
-        if name not in known:
-            raise ValueError(f'pins.{name}: kind "{kind}" has no "{name}", only {", ".join(known)}')
-        if pin not in HEADER_PINS:
-            raise ValueError(
-                f"pins.{name} = {pin}: there is no GPIO {pin} on the header, only {HEADER_PINS[0]} to {HEADER_PINS[-1]}"
-            )
-        if pin in users:
-            raise ValueError(
-                f"pins.{name} = {pin}: GPIO {pin} is in use for {users[pin]}; each LED needs a pin of its own, "
-                f"from {HEADER_PINS[0]} to {HEADER_PINS[-1]}"
-            )
-        users[pin] = name
-    missing = [name for name in RGB_PARTS if name not in pins]
-    if kind == "rgb" and pins and missing:
-        raise ValueError(f'pins: kind "rgb" needs {" and ".join(missing)} too (or no pins at all, for the usual ones)')
-    if kind == "pins" and not pins:
-        raise ValueError(f'pins: kind "pins" needs a pin for at least one of {", ".join(LED_NAMES)}')
 
 
 class RgbPins:
@@ -70,7 +34,7 @@ class RgbPins:
         LightError: the library is missing, or a pin does not exist, is used twice or cannot be driven or dimmed.
         """
         pins = dict(zip(RGB_PARTS, (red, green, blue), strict=True))
-        self._pins = _Pins("rgb", pins, active_low)
+        self._pins = Pins(pins, active_low=active_low)
         self._pwm: dict[int, Any] = {}
         self._duty: dict[int, int] = {}
         try:
@@ -87,8 +51,7 @@ class RgbPins:
         """Show the colour of `look`; each pin is written only when its duty cycle changes by a whole percent."""
         if not self._pwm:
             return
-        for pin, part in zip(list(self._pwm), look.rgb, strict=True):
-            duty = round(100 * part**_GAMMA)
+        for pin, duty in zip(list(self._pwm), steps_of(look.rgb, 100), strict=True):
             if self._duty.get(pin) != duty:
                 self._duty.pop(pin, None)
                 with _blamed_on(pin):
@@ -115,38 +78,13 @@ class RgbPins:
         return 100 - duty if self._pins.active_low else duty
 
 
-class EmotionPins:
-    """One LED for each emotion (and for `uncertain` and `listening`, if they have one): on or off, with its pattern."""
+class Pins:
+    """Named output pins (`edge.leds.onoff.Outputs`) that start dark, and end dark and given back."""
 
     def __init__(self, pins: Mapping[str, int], *, active_low: bool = False) -> None:
         """Raises:
-        LightError: the library is missing, or a pin does not exist, is used twice or cannot be driven.
+        LightError: the library is missing, or a pin does not exist or cannot be driven.
         """
-        self._pins = _Pins("pins", pins, active_low)
-        self._lit = dict.fromkeys(pins, False)
-
-    def show(self, look: Look) -> None:
-        """Light the LED of `look` while its pattern is more bright than dark, and no other; write only changes."""
-        for name, was_lit in self._lit.items():
-            is_lit = name == look.name and look.level >= 0.5 and any(look.rgb)
-            if is_lit != was_lit:
-                self._pins.write(name, is_lit)
-                self._lit[name] = is_lit
-
-    def close(self) -> None:
-        """Leave every LED off and give the pins back."""
-        self._lit = {}
-        self._pins.release()
-
-
-class _Pins:
-    """Output pins that start dark, and end dark and given back."""
-
-    def __init__(self, kind: str, pins: Mapping[str, int], active_low: bool) -> None:
-        try:
-            check_pins(kind, pins)
-        except ValueError as error:
-            raise LightError(f"leds.{error}") from None
         self.active_low = active_low
         self.gpio = _library()
         self._pins: dict[str, int] = {}
@@ -167,10 +105,12 @@ class _Pins:
             raise
 
     def write(self, name: str, is_lit: bool) -> None:
+        """Light or darken the LED called `name`."""
         with _blamed_on(self._pins[name]):
             self.gpio.output(self._pins[name], self._level(is_lit))
 
     def release(self) -> None:
+        """Leave every LED off and give the pins back."""
         fault: LightError | None = None
         while self._pins:
             _, pin = self._pins.popitem()

@@ -2,52 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import time
 from typing import Final
 
 from edge.errors import LightError
 from edge.events import UNCERTAIN, Detection, Score
-from edge.leds.base import BLACK, COLOURS, LISTENING, OFF, LightBackend, Look, Rgb, parse_colour
-from edge.leds.patterns import PATTERNS
+from edge.labels import EMOTIONS
+from edge.leds.base import (
+    BLACK,
+    COLOURS,
+    FAULT,
+    LISTENING,
+    MUTED,
+    OFF,
+    STARTING,
+    WHITE,
+    LightBackend,
+    Look,
+    Rgb,
+    activation_colour,
+    parse_colour,
+)
+from edge.leds.night import Night, local_time
+from edge.leds.patterns import PATTERNS, tempo
+from edge.observers import Phase
 
 HOLD_S: Final = 5.0
 """How long the last thing heard stays visible when nothing follows."""
 
-_GREY: Rgb = (0.3, 0.3, 0.3)
+_RED: Rgb = (1.0, 0.0, 0.0)
+_STATUS_COLOURS: Final[Mapping[str, Rgb]] = {STARTING: WHITE, LISTENING: WHITE, MUTED: _RED, FAULT: _RED, OFF: BLACK}
+# How strong: an emotion that is sure outshines a voice that is not, and both what is only a sign of life.
+_STRENGTH: Final[Mapping[str, float]] = {UNCERTAIN: 0.6, STARTING: 0.4, LISTENING: 0.3, MUTED: 0.5}
 _DIMMEST: Final = 0.25  # a barely recognised emotion must still be visible
 
 
 class Lights:
     """The light of the daemon. `show_*` says what is to be seen; `tick`, called once for each block, makes it so.
 
-    A score or a detection is shown until the next one, at most for `HOLD_S`; then the light goes back to listening by
-    itself. `brightness` (0 to 1) dims everything; `colours` gives other colours than the usual ones to emotions.
+    While somebody speaks, the light shows the activation of the voice: a soft breathing, slow and bluish when it is
+    low, quick and amber when it is high. As soon as the emotion is sure, it has that emotion's colour and pattern, the
+    brighter the surer. The last thing heard is shown for `HOLD_S`; then the light goes back to listening by itself.
+
+    `brightness` (0 to 1) dims everything, `night` still more; `colours` gives other colours than the usual ones to
+    emotions. `time_of_day` is the local one.
     """
 
     def __init__(
-        self, backend: LightBackend, brightness: float = 1.0, colours: Mapping[str, str] | None = None
+        self,
+        backend: LightBackend,
+        brightness: float = 1.0,
+        colours: Mapping[str, str] | None = None,
+        *,
+        night: Night | None = None,
+        time_of_day: Callable[[], time] = local_time,
     ) -> None:
         """Raises:
         ValueError: a colour is not written "#rrggbb".
         """
         self._backend = backend
         self._brightness = brightness
-        self._colours = {name: parse_colour(text) for name, text in {**COLOURS, **(colours or {})}.items()}
-        self._colours |= {UNCERTAIN: _GREY, LISTENING: _GREY, OFF: BLACK}
-        self._name: str = LISTENING
+        self._night = night or Night()
+        self._time_of_day = time_of_day
+        emotions = {name: parse_colour(text) for name, text in {**COLOURS, **(colours or {})}.items()}
+        self._colours: dict[str, Rgb] = {**emotions, **_STATUS_COLOURS}
+        self._phase: Phase | None = None
+        self._name: str = STARTING
         self._confidence = 0.0
+        self._activation: float | None = None
         self._is_new = True  # the pattern starts anew at the next tick
         self._is_fresh = True  # something was heard since the last tick
-        self._shown_since_s = 0.0
+        self._pattern_s = 0.0  # where the pattern stands
+        self._ticked_s = 0.0
         self._heard_s = 0.0
 
     def show_score(self, score: Score) -> None:
-        """Somebody is speaking: the emotion, or `uncertain` while there is none to be shown.
+        """Somebody is speaking: the emotion, or only the activation while none is sure.
 
         Raises:
             LightError: the label is none of the eight emotions.
         """
-        self._set(UNCERTAIN if score.label is None else score.label, score.confidence)
+        self._hear(score.label, score.confidence, score.activation)
 
     def show_detection(self, detection: Detection) -> None:
         """A stretch of speech is over: what it was.
@@ -55,15 +91,27 @@ class Lights:
         Raises:
             LightError: the label is none of the eight emotions.
         """
-        self._set(UNCERTAIN if detection.uncertain else detection.label, detection.confidence)
+        label = None if detection.uncertain else detection.label
+        self._hear(label, detection.confidence, detection.activation)
+
+    def show_status(self, phase: Phase) -> None:
+        """Show what the daemon is doing, until something is heard or the phase changes.
+
+        Saying the same again changes nothing, so that it does not cut short what was heard.
+        """
+        if phase != self._phase:
+            self._phase = phase
+            self._set(phase.value, 0.0, None)
 
     def show_idle(self) -> None:
         """Nobody is speaking: a short dim blip every few seconds says that the device is listening."""
-        self._set(LISTENING, 0.0)
+        self._phase = Phase.LISTENING
+        self._set(LISTENING, 0.0, None)
 
     def show_off(self) -> None:
         """Nothing is to be seen, until something else is shown."""
-        self._set(OFF, 0.0)
+        self._phase = None
+        self._set(OFF, 0.0, None)
 
     def tick(self, now_s: float) -> None:
         """Bring the light to where it should be at `now_s` (any clock that only runs forward).
@@ -73,18 +121,17 @@ class Lights:
         """
         if self._is_fresh:
             self._heard_s, self._is_fresh = now_s, False
-        elif self._name not in (LISTENING, OFF) and now_s - self._heard_s >= HOLD_S:
-            self.show_idle()
+        elif self._is_voice and now_s - self._heard_s >= HOLD_S:
+            self._set(LISTENING, 0.0, None)
             self._is_fresh = False
         if self._is_new:
-            self._shown_since_s, self._is_new = now_s, False
-        level = PATTERNS[self._name](now_s - self._shown_since_s)
-        strength = level * self._brightness
-        if self._name not in (UNCERTAIN, LISTENING, OFF):
-            strength *= _DIMMEST + (1 - _DIMMEST) * self._confidence
-        red, green, blue = self._colours[self._name]
-        rgb = (red * strength, green * strength, blue * strength)
-        self._backend.show(Look(self._name, self._confidence, level, rgb))
+            self._pattern_s, self._is_new = 0.0, False
+        else:
+            # Only its pace follows the activation: a pattern that depended on it directly would jump with every score.
+            pace = 1.0 if self._name != UNCERTAIN else tempo(self._activation or 0.0)
+            self._pattern_s += pace * (now_s - self._ticked_s)
+        self._ticked_s = now_s
+        self._backend.show(self._look())
 
     def close(self) -> None:
         """Leave every light off and give it back.
@@ -94,11 +141,36 @@ class Lights:
         """
         self._backend.close()
 
-    def _set(self, name: str, confidence: float) -> None:
-        if name not in PATTERNS:
-            raise LightError(f'no light for "{name}": the model\'s labels must be among {", ".join(COLOURS)}')
-        # A pattern goes on while its emotion stays, so that each new score does not start it again.
+    @property
+    def _is_voice(self) -> bool:
+        return self._name == UNCERTAIN or self._name in EMOTIONS
+
+    def _look(self) -> Look:
+        level = PATTERNS[self._name](self._pattern_s)
+        strength = level * _STRENGTH.get(self._name, 1.0) * self._brightness_now()
+        if self._name in EMOTIONS:
+            strength *= _DIMMEST + (1 - _DIMMEST) * self._confidence
+        colour = activation_colour(self._activation or 0.0) if self._name == UNCERTAIN else self._colours[self._name]
+        red, green, blue = colour
+        rgb = (red * strength, green * strength, blue * strength)
+        return Look(self._name, self._confidence, level, rgb, colour, self._activation)
+
+    def _brightness_now(self) -> float:
+        if self._night.covers(self._time_of_day()):
+            return min(self._brightness, self._night.brightness)
+        return self._brightness
+
+    def _hear(self, label: str | None, confidence: float, activation: float) -> None:
+        if label is not None and label not in EMOTIONS:
+            raise LightError(f'no light for "{label}": the model\'s labels must be among {", ".join(EMOTIONS)}')
+        self._phase = Phase.LISTENING
+        # The confidence in an emotion that is not shown would only be taken for one in what is.
+        self._set(label or UNCERTAIN, confidence if label else 0.0, max(0.0, min(1.0, activation)))
+
+    def _set(self, name: str, confidence: float, activation: float | None) -> None:
+        # A pattern goes on while its name stays, so that each new score does not start it again.
         self._is_new = self._is_new or name != self._name
         self._is_fresh = True
         self._name = name
         self._confidence = max(0.0, min(1.0, confidence))
+        self._activation = activation

@@ -1,8 +1,9 @@
 """Patterns: pure functions from the seconds since something is being shown to a level from 0 (dark) to 1.
 
-Each emotion has its own, so that the light can be read without seeing colours. Two limits shape them all: never more
-than three flashes in a second (seizures; the limit of WCAG 2.3.1), and no part shorter than 0.15 s, because the light
-moves on only once for each block of samples.
+Each emotion has its own, so that the light can be read without seeing colours, and what is known for lively (angry,
+happy, fearful, surprised) moves more quickly than what is known for quiet (neutral, calm, sad): so activation is in
+every pattern. Two limits shape them all: never more than three flashes in a second (seizures; the limit of WCAG
+2.3.1), and no part shorter than 0.15 s, because the light moves on only once for each block of samples.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from edge.events import UNCERTAIN
-from edge.leds.base import LISTENING, OFF
+from edge.leds.base import FAULT, LISTENING, MUTED, OFF, STARTING
 
 Pattern = Callable[[float], float]
 
@@ -60,8 +61,13 @@ def flashes(*durations_s: float) -> Pattern:
     return level
 
 
+def tempo(activation: float) -> float:
+    """How many times as fast as time itself the pattern of `uncertain` runs: 0.2 (quiet) to 1.5 (lively)."""
+    return 0.2 * math.pow(7.5, activation)
+
+
 PATTERNS: Final[dict[str, Pattern]] = {
-    "neutral": steady,
+    "neutral": pulse(6.0, low=0.7),
     "calm": pulse(4.0),
     "happy": flashes(0.2, 0.2, 0.2, 0.8),
     "sad": fade(3.0),
@@ -69,8 +75,29 @@ PATTERNS: Final[dict[str, Pattern]] = {
     "fearful": flashes(0.15, 0.2, 0.15, 0.2, 0.15, 0.65),
     "disgusted": flashes(1.2, 0.3),
     "surprised": rise(0.9),
-    UNCERTAIN: pulse(2.0, low=0.4),
+    UNCERTAIN: pulse(1.0, low=0.2),  # its time runs at `tempo`
+    STARTING: flashes(0.6, 0.6),
     LISTENING: flashes(0.2, 3.8),
+    MUTED: steady,
+    FAULT: flashes(1.0, 0.3, 0.2, 0.3, 0.2, 1.0),
     OFF: dark,
 }
 """The pattern of everything a light can be asked to show."""
+
+PATTERN_WORDS: Final[dict[str, str]] = {
+    "neutral": "a glow that hardly moves",
+    "calm": "slow breathing",
+    "happy": "two short flashes",
+    "sad": "fading away",
+    "angry": "quick blinking",
+    "fearful": "three short flashes",
+    "disgusted": "long on, short off",
+    "surprised": "rising, then a drop",
+    UNCERTAIN: "soft breathing",
+    STARTING: "even blinking",
+    LISTENING: "a dim blip now and then",
+    MUTED: "steady",
+    FAULT: "one long flash, two short",
+    OFF: "dark",
+}
+"""Each pattern, for people who look for it."""
