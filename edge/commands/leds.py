@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from edge import config
 from edge.events import UNCERTAIN, Detection
-from edge.labels import EMOTIONS, HIGH
+from edge.labels import EMOTIONS, HIGH, LOW
 from edge.leds import PATTERN_WORDS, Lights, open_backend
 from edge.observers import Phase
 
@@ -78,7 +78,8 @@ def _scenes(lights: Lights, colours: Mapping[str, str]) -> Iterator[tuple[str, C
         return lambda: lights.show_detection(heard)
 
     for name in EMOTIONS:
-        yield f"{name}: {colours[name]}, {PATTERN_WORDS[name]}", show(name, 0.9 if name in HIGH else 0.1, False)
+        activation = 0.9 if name in HIGH else 0.1 if name in LOW else 0.5
+        yield f"{name}: {colours[name]}, {PATTERN_WORDS[name]}", show(name, activation, False)
     for activation, words in _VOICES:
         yield f"{UNCERTAIN}, {words}", show(EMOTIONS[0], activation, True)
     for phase in Phase:
