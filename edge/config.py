@@ -23,6 +23,8 @@ from msgspec import Meta, inspect
 
 from edge.errors import ConfigError
 from edge.leds import LedSettings
+from edge.metrics import MetricsSettings
+from edge.mqtt import MqttSettings
 from edge.web import WebSettings
 
 if sys.version_info >= (3, 11):
@@ -75,6 +77,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     leds: LedSettings = LedSettings()
     history: HistorySettings = HistorySettings()
     web: WebSettings = WebSettings()
+    mqtt: MqttSettings = MqttSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     @property
     def node_name(self) -> str:
@@ -166,6 +170,14 @@ def parse(text: str, file: Path) -> Config:
         config,
         model=msgspec.structs.replace(config.model, bundle=bundle),
         history=msgspec.structs.replace(config.history, path=log),
+        mqtt=msgspec.structs.replace(
+            config.mqtt,
+            ca_file=_absolute(config.mqtt.ca_file, "mqtt.ca_file", file),
+            password_file=_absolute(config.mqtt.password_file, "mqtt.password_file", file),
+        ),
+        metrics=msgspec.structs.replace(
+            config.metrics, token_file=_absolute(config.metrics.token_file, "metrics.token_file", file)
+        ),
     )
 
 

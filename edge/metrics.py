@@ -1,0 +1,249 @@
+"""Figures for Prometheus, at http://127.0.0.1:9730/metrics unless told otherwise: labels and numbers, never sound.
+
+Every metric carries the label `node`. What the daemon counts itself (blocks, losses) is read from its last `Health`
+when somebody asks; what it does not count is added up here. docs/mqtt.md lists them.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from edge import __version__
+from edge.credentials import read_secret
+from edge.errors import ConfigError
+from edge.events import UNCERTAIN, Score
+from edge.labels import EMOTIONS
+from edge.observers import Health, Phase
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+    from edge.history import Event
+
+LATENCY_S: Final = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+"""Upper bounds of the histogram of latencies, in seconds."""
+PATIENCE_S: Final = 2.0
+"""How long a client that says nothing may keep others waiting: one is served at a time."""
+
+CLOSE_S: Final = 0.3
+"""How long the end waits for that."""
+
+
+class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Figures for Prometheus."""
+
+    enabled: Annotated[bool, Meta(description="serve figures for Prometheus")] = False
+    address: Annotated[
+        str,
+        Meta(description="IP address of this machine to serve them at; others than 127.0.0.1 and ::1 need a token"),
+    ] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65_535, description="port to serve them at")] = 9730
+    token_file: Annotated[
+        str,
+        Meta(description="file with the token; empty = the credential metrics-token of the service, if it has one"),
+    ] = ""
+
+    def __post_init__(self) -> None:
+        """Raises:
+        ValueError: `address` is none.
+        """
+        try:
+            ipaddress.ip_address(self.address)
+        except ValueError:
+            raise ValueError("address: expected an IP address of this machine, or 0.0.0.0 for all it has") from None
+
+
+class MetricsObserver:
+    """Counts, and serves what it counted from a thread of its own."""
+
+    def __init__(self, settings: MetricsSettings, *, node: str, model: str) -> None:
+        """Begin to serve. `model` is the bundle's name.
+
+        Raises:
+            ConfigError: prometheus-client is not installed, the token is missing or cannot be read, or the address
+                cannot be listened at.
+        """
+        token = read_secret("metrics.token_file", settings.token_file, "metrics-token")
+        if token is None and not ipaddress.ip_address(settings.address).is_loopback:
+            raise ConfigError(
+                f"metrics.address = {settings.address}: anybody in the network could read the figures; name a file "
+                "with a token in metrics.token_file, or leave the address at 127.0.0.1"
+            )
+        try:
+            from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+        except ImportError:
+            raise ConfigError(
+                'metrics.enabled needs the library prometheus-client: `pip install "tonelight[metrics]"`, or set '
+                "metrics.enabled = false"
+            ) from None
+        self._node = node
+        self._model = model
+        self._health: Health | None = None
+        self._level_db: float | None = None
+        registry = CollectorRegistry()
+        registry.register(_OnRequest(self._figures))
+        ProcessCollector(registry=registry)
+        segments = Counter(
+            "tonelight_segments", "Finished stretches of speech.", ("node", "emotion"), registry=registry
+        )
+        # all of them from the start: a counter that appears with its first event hides that event from rate()
+        self._segments = {emotion: segments.labels(node, emotion) for emotion in (*EMOTIONS, UNCERTAIN)}
+        self._speech_s = Counter(
+            "tonelight_speech_seconds", "Length of the finished stretches of speech.", ("node",), registry=registry
+        ).labels(node)
+        self._latency_s = Histogram(
+            "tonelight_event_latency_seconds",
+            "From the end of the speech to its event, with the silence that tells the end.",
+            ("node",),
+            buckets=LATENCY_S,
+            registry=registry,
+        ).labels(node)
+
+        def page() -> bytes:
+            return generate_latest(registry)
+
+        try:
+            self._server = _Server(settings.address, settings.port, token, page)
+        except OSError as error:
+            raise ConfigError(
+                f"metrics.address = {settings.address}, metrics.port = {settings.port}: cannot listen there: "
+                f"{error.strerror}; choose another port, or an address that this machine has"
+            ) from None
+        threading.Thread(target=self._server.serve_forever, args=(0.2,), name="metrics", daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._server.server_address[1])
+
+    def on_level(self, level_db: float, speaking: bool) -> None:
+        """Only the newest level is kept."""
+        self._level_db = level_db
+
+    def on_score(self, score: Score) -> None:
+        """Scores are not counted; what they end in is."""
+
+    def on_event(self, event: Event) -> None:
+        """Count it."""
+        self._segments[UNCERTAIN if event.uncertain else event.label].inc()
+        self._speech_s.inc(max(0.0, event.end_s - event.start_s))
+        self._latency_s.observe(event.latency_ms / 1000)
+
+    def on_health(self, health: Health) -> None:
+        """Only the newest is kept."""
+        self._health = health
+        if health.phase is not Phase.LISTENING:
+            self._level_db = None
+
+    def close(self) -> None:
+        """Stop serving."""
+        # a client that is being served may take its time, the end of the program not
+        end = threading.Thread(target=self._server.shutdown, daemon=True)
+        end.start()
+        end.join(CLOSE_S)
+        self._server.server_close()
+
+    def _figures(self) -> Iterator[Metric]:
+        """What is known only when somebody asks."""
+        from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+
+        info = GaugeMetricFamily(
+            "tonelight_build_info", "Version of the program, and the model.", labels=("node", "version", "model")
+        )
+        info.add_metric((self._node, __version__, self._model), 1)
+        yield info
+        level_db, health = self._level_db, self._health
+        level = GaugeMetricFamily(
+            "tonelight_level_dbfs", "Level of the last frame, relative to full scale.", labels=("node",)
+        )
+        if level_db is not None:
+            level.add_metric((self._node,), level_db)
+        yield level
+        if health is None:
+            return
+        phase = GaugeMetricFamily(
+            "tonelight_phase", "1 for what the daemon is doing, 0 for the rest.", labels=("node", "phase")
+        )
+        for one in Phase:
+            phase.add_metric((self._node, one.value), float(one is health.phase))
+        yield phase
+        uptime = GaugeMetricFamily("tonelight_uptime_seconds", "Since the daemon started.", labels=("node",))
+        uptime.add_metric((self._node,), health.uptime_s)
+        yield uptime
+        for name, what, count in (
+            ("tonelight_blocks", "Blocks of sound that got through.", health.n_blocks),
+            ("tonelight_lost_samples", "Samples lost, at 16 kHz.", health.n_lost),
+            ("tonelight_gaps", "Places where samples were lost.", health.n_gaps),
+        ):
+            counter = CounterMetricFamily(name, what, labels=("node",))
+            counter.add_metric((self._node,), count)
+            yield counter
+
+
+class _OnRequest:
+    """What prometheus-client asks for figures."""
+
+    def __init__(self, collect: Callable[[], Iterator[Metric]]) -> None:
+        self.collect = collect
+
+
+class _Server(socketserver.TCPServer):
+    """One request at a time, so that no number of clients takes more than one thread."""
+
+    allow_reuse_address = True
+
+    def __init__(self, address: str, port: int, token: str | None, page: Callable[[], bytes]) -> None:
+        self.token = token
+        self.page = page
+        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        super().__init__((address, port), _Handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away is no news."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = PATIENCE_S
+
+    def do_GET(self) -> None:
+        if self.server.token is None and not _is_local(self.headers.get("Host", "")):
+            # a page in a browser of this machine, whose name was made to lead here
+            self._answer(403, b"ask for 127.0.0.1\n")
+        elif self.server.token is not None and not self._shows(self.server.token):
+            self._answer(401, b"this needs the token: Authorization: Bearer ...\n", ("WWW-Authenticate", "Bearer"))
+        elif self.path.partition("?")[0] != "/metrics":
+            self._answer(404, b"the figures are at /metrics\n")
+        else:
+            self._answer(200, self.server.page(), ("Content-Type", "text/plain; version=0.0.4; charset=utf-8"))
+
+    def _shows(self, token: str) -> bool:
+        shown = self.headers.get("Authorization", "")
+        return hmac.compare_digest(shown.encode("utf-8", "replace"), f"Bearer {token}".encode())
+
+    def _answer(self, status: int, body: bytes, *headers: tuple[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers or (("Content-Type", "text/plain; charset=utf-8"),):
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Who asks is not for the log."""
+
+
+def _is_local(host: str) -> bool:
+    """Whether a Host header names this machine as seen by itself."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    return name in ("localhost", "127.0.0.1", "[::1]")
