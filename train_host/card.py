@@ -8,6 +8,7 @@ from edge.bundle import Manifest, StreamModel
 from edge.labels import EMOTIONS
 
 if TYPE_CHECKING:
+    from train_host.adapt import Personal
     from train_host.export import Measured, Parity
     from train_host.scoring import Scores
     from train_host.train import RunInfo
@@ -23,7 +24,14 @@ people exposed to such a system be told.
 """
 
 
-def render(manifest: Manifest, info: RunInfo, parity: Parity, measured: Measured | None, model_bytes: int) -> str:
+def render(
+    manifest: Manifest,
+    info: RunInfo,
+    parity: Parity,
+    measured: Measured | None,
+    model_bytes: int,
+    personal: Personal | None = None,
+) -> str:
     """The card in Markdown."""
     features = manifest.features
     columns = ", ".join(column.upper() for column in features.columns)
@@ -36,6 +44,7 @@ def render(manifest: Manifest, info: RunInfo, parity: Parity, measured: Measured
         f"{features.hop_ms:g} ms at {features.sample_rate_hz // 1000} kHz; {form} form, "
         f"quantized: {manifest.quantization}; `model.tflite` is {model_bytes / 1024:.0f} KiB.",
         "Made with " + ", ".join(f"{tool} {version}" for tool, version in sorted(manifest.tools.items())) + ".",
+        *(_personal(personal) if personal else ()),
         LIMITS,
         "## What it was trained on\n",
         _table(
@@ -54,6 +63,9 @@ def render(manifest: Manifest, info: RunInfo, parity: Parity, measured: Measured
         f"is the same in {100 * parity.agreement:.1f}% of the segments.",
         "## What it was measured to do\n",
     ]
+    if personal is not None:
+        parts.append("See above: a personal bundle is measured on the person's own clips, and on nobody else.")
+        return "\n\n".join(part.strip() for part in parts) + "\n"
     if measured is None:
         parts.append("Not measured: the corpora were not at hand when this bundle was exported.")
         return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -72,6 +84,24 @@ def render(manifest: Manifest, info: RunInfo, parity: Parity, measured: Measured
         *(_corpus(measured.training, corpus) for corpus in sorted({clip.corpus for clip in measured.training.clips})),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _personal(personal: Personal) -> list[str]:
+    before, after = personal.uar_before, personal.uar_after
+    figures = (
+        f"Of these clips {100 * before:.1f}% were recognised before the adaptation and {100 * after:.1f}% after it "
+        "(UAR, answers out of the recorded emotions), each clip answered by a layer that was fitted without it."
+        if before is not None and after is not None
+        else "There was one clip of each emotion: what the adaptation is worth could not be measured."
+    )
+    return [
+        "## Personal\n",
+        "Adapted to one person: its last layer was fitted to labelled clips of one voice, at one microphone in one "
+        "room. **For nobody else**: expect other voices to be recognised worse than by the bundle it came from. It "
+        "holds no recording, but weights that were fitted to that voice; hand it on only if that person agrees.",
+        _table(("emotion", "clips"), [(emotion, str(personal.clips.get(emotion, "–"))) for emotion in EMOTIONS]),
+        figures,
+    ]
 
 
 def _corpus(scores: Scores, corpus: str) -> str:

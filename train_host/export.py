@@ -26,6 +26,7 @@ from edge.labels import EMOTIONS
 from edge.pipeline import Pipeline, verify_golden
 from edge.smoothing import DecisionConfig
 from train_host import card
+from train_host.adapt import load_personal
 from train_host.convert import convert, load_sequences
 from train_host.corpora.clip import Clip
 from train_host.corpora.known import KNOWN
@@ -79,11 +80,9 @@ def export(
     says so. Raises ExportError where the bundle exists, its name or version cannot be one, or the converted model does
     not say what the trained one says.
     """
-    _check_id(name, version)
-    target = out / f"{name}-{version}"
-    if target.exists():
-        raise ExportError(f"{target} exists; give another --version, or delete it first: a bundle never changes")
+    target = check_target(out, name, version)
     info, recipe, model = load_model(run)
+    personal = load_personal(run)
     with np.load(run / VALIDATION) as file:
         logits, truth = file["logits"], file["truth"]
     sequences = load_sequences(run / SEQUENCES)
@@ -113,7 +112,8 @@ def export(
             corpora=tuple(
                 CorpusUse(corpus, clips_, speakers, KNOWN[corpus].licence if corpus in KNOWN else "not stated")
                 for corpus, (clips_, speakers) in sorted(info.corpora.items())
-            ),
+            )
+            + ((CorpusUse("personal", sum(personal.clips.values()), 1, "the person's own"),) if personal else ()),
             commit=current_commit(),
             tools=_tools(info),
             files={},
@@ -132,6 +132,8 @@ def export(
         _write_manifest(draft, manifest)
         measured = None if clips is None else _measure(draft, info, clips, console)
         metrics = {"parity_agreement": parity.agreement, "parity_mean_difference": parity.mean_difference}
+        if personal is not None and personal.uar_before is not None and personal.uar_after is not None:
+            metrics |= {"uar_own_clips_before": personal.uar_before, "uar_own_clips_after": personal.uar_after}
         if measured is not None:
             metrics |= {
                 "uar_validation_speakers": measured.validation.uar,
@@ -141,7 +143,7 @@ def export(
             }
         manifest = msgspec.structs.replace(manifest, metrics={k: round(v, 4) for k, v in metrics.items()})
         size = (draft / MODEL).stat().st_size
-        (draft / CARD).write_text(card.render(manifest, info, parity, measured, size))
+        (draft / CARD).write_text(card.render(manifest, info, parity, measured, size, personal))
         _write_manifest(draft, manifest)
         verify_golden(load_bundle(draft))
         out.mkdir(parents=True, exist_ok=True)
@@ -155,8 +157,9 @@ def export(
     return target
 
 
-def _check_id(name: str, version: str) -> None:
-    """Before the conversion, which takes its time."""
+def check_target(out: Path, name: str, version: str) -> Path:
+    """Where the bundle goes. Raises ExportError where it exists, or its name or version cannot be one: before the
+    conversion, which takes its time."""
     fields = get_type_hints(Manifest, include_extras=True)
     try:
         msgspec.convert(name, fields["name"])
@@ -166,6 +169,10 @@ def _check_id(name: str, version: str) -> None:
             f"{name!r} {version!r} cannot be name and version of a bundle; a --name is of a-z, 0-9, - and _, "
             "a --version of three numbers as in 0.2.0"
         ) from None
+    target = out / f"{name}-{version}"
+    if target.exists():
+        raise ExportError(f"{target} exists; give another --version, or delete it first: a bundle never changes")
+    return target
 
 
 def decide(logits: Float32, temperature: float) -> DecisionConfig:
