@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ RGB_PARTS: Final = ("red", "green", "blue")
 DEFAULT_RGB_PINS: Final[Mapping[str, int]] = {"red": 17, "green": 27, "blue": 22}
 
 _PWM_HZ: Final = 100.0
+_importing: Final = threading.Lock()  # light and button want the library at once, and its import moves the process
 
 
 class RgbPins:
@@ -86,7 +88,7 @@ class Pins:
         LightError: the library is missing, or a pin does not exist or cannot be driven.
         """
         self.active_low = active_low
-        self.gpio = _library()
+        self.gpio = gpio_library()
         self._pins: dict[str, int] = {}
         try:
             self.gpio.setwarnings(False)  # a pin left as output by a crash is no news: it is set anew here
@@ -151,25 +153,26 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _library() -> Any:
+def gpio_library() -> Any:
     """The module that drives the pins of this board.
 
     Raises:
         LightError: none is installed, or none works here.
     """
-    _keep_lgpio_tidy()
-    here = Path.cwd()
     refusal = ""
-    try:
-        for name in ("RPi.GPIO", "Jetson.GPIO"):
-            try:
-                return importlib.import_module(name)
-            except ImportError:
-                continue
-            except Exception as error:
-                refusal = refusal or f"{name} does not work here: {_one_line(error)}"
-    finally:
-        os.chdir(here)  # lgpio changes into its working directory, and every relative path would follow it
+    with _importing:
+        _keep_lgpio_tidy()
+        here = Path.cwd()
+        try:
+            for name in ("RPi.GPIO", "Jetson.GPIO"):
+                try:
+                    return importlib.import_module(name)
+                except ImportError:
+                    continue
+                except Exception as error:
+                    refusal = refusal or f"{name} does not work here: {_one_line(error)}"
+        finally:
+            os.chdir(here)  # lgpio changes into its working directory, and every relative path would follow it
     if refusal:
         raise LightError(
             f"{refusal}; on a Raspberry Pi `sudo apt install python3-rpi-lgpio` brings the one that fits, "

@@ -28,7 +28,7 @@ class KernelLed:
         if not name or "/" in name or not self._folder.is_dir():
             known = ", ".join(sorted(path.name for path in root.iterdir())) if root.is_dir() else ""
             raise LightError(f'there is no LED "{name}" in {root}; leds.device takes one of: {known or "none, here"}')
-        self._n_steps = int(self._read("max_brightness"))
+        self._n_steps = self._max_brightness()
         self._parts: list[str] = []
         if (self._folder / "multi_intensity").exists():
             self._parts = self._read("multi_index").split()
@@ -67,6 +67,12 @@ class KernelLed:
         self._write("brightness", "0")
         if self._trigger not in ("", "none"):
             self._write("trigger", self._trigger)
+
+    def _max_brightness(self) -> int:
+        text = self._read("max_brightness")
+        if not text.isdecimal() or int(text) < 1:
+            raise LightError(f'{self._folder}: max_brightness is "{text}"; leds.device takes an LED that can shine')
+        return int(text)
 
     def _active_trigger(self) -> str:
         """The one in brackets; nothing where the kernel has no triggers."""

@@ -97,6 +97,14 @@ def test_a_machine_without_any_is_one_clear_line(tmp_path):
         KernelLed("ACT", tmp_path / "leds")
 
 
+@pytest.mark.parametrize("steps", ["0", "", "many"])
+def test_an_led_that_cannot_shine_is_one_clear_line(tmp_path, steps):
+    folder = led(tmp_path)
+    (folder / "max_brightness").write_text(steps)
+    with pytest.raises(LightError, match=f'ACT: max_brightness is "{steps}"; leds.device takes an LED that can shine'):
+        KernelLed("ACT", tmp_path)
+
+
 def test_an_led_that_vanishes_is_an_error_and_never_becomes_a_file(tmp_path):
     folder = led(tmp_path)
     light = KernelLed("ACT", tmp_path)
