@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, time
 from typing import Annotated
 
@@ -25,8 +26,8 @@ class Night(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ValueError: a time is not written "22:00", only one of the two is there, or they are the same.
         """
         for key, text in (("from", self.from_), ("to", self.to)):
-            if text:
-                _parse(key, text)
+            if text and not _is_time(text):
+                raise ValueError(f'{key} = "{text}": expected a time of day from "00:00" to "23:59"')
         if bool(self.from_) != bool(self.to):
             missing = "to" if self.from_ else "from"
             raise ValueError(f'{missing} = "": a night needs both from and to, as "22:00" and "07:00"')
@@ -39,10 +40,10 @@ class Night(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether `moment`, local time of day, is in the night."""
         if not self.from_:
             return False
-        begin, end = _parse("from", self.from_), _parse("to", self.to)
-        if begin < end:
-            return begin <= moment < end
-        return moment >= begin or moment < end
+        now = moment.isoformat("minutes")  # as the two are written: their order is that of time
+        if self.from_ < self.to:
+            return self.from_ <= now < self.to
+        return now >= self.from_ or now < self.to
 
 
 def local_time() -> time:
@@ -50,9 +51,5 @@ def local_time() -> time:
     return datetime.now().time()
 
 
-def _parse(key: str, text: str) -> time:
-    hours, colon, minutes = text.partition(":")
-    is_time = colon and all(part.isascii() and part.isdigit() and len(part) == 2 for part in (hours, minutes))
-    if not is_time or int(hours) > 23 or int(minutes) > 59:
-        raise ValueError(f'{key} = "{text}": expected a time of day from "00:00" to "23:59"')
-    return time(int(hours), int(minutes))
+def _is_time(text: str) -> bool:
+    return re.fullmatch("([01][0-9]|2[0-3]):[0-5][0-9]", text) is not None
