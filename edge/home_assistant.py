@@ -34,7 +34,7 @@ class Topics:
     availability: str
 
 
-def discovery(prefix: str, topics: Topics, *, node: str, model: str) -> tuple[str, bytes]:
+def discovery(prefix: str, topics: Topics, node: str, model: str) -> tuple[str, bytes]:
     """The topic below `prefix` and the JSON that make the board `node`, running bundle `model`, known."""
     device_id = unique_id(node)
     entities = {name: {"unique_id": f"{device_id}_{name}", **entity} for name, entity in _entities(topics).items()}

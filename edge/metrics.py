@@ -66,8 +66,8 @@ class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class MetricsObserver:
     """Counts, and serves what it counted from a thread of its own."""
 
-    def __init__(self, settings: MetricsSettings, *, node: str, model: str) -> None:
-        """Begin to serve. `model` is the bundle's name.
+    def __init__(self, settings: MetricsSettings, *, node: str) -> None:
+        """Begin to serve.
 
         Raises:
             ConfigError: prometheus-client is not installed, the token is missing or cannot be read, or the address
@@ -87,7 +87,6 @@ class MetricsObserver:
                 "metrics.enabled = false"
             ) from None
         self._node = node
-        self._model = model
         self._health: Health | None = None
         self._level_db: float | None = None
         registry = CollectorRegistry()
@@ -157,11 +156,6 @@ class MetricsObserver:
         """What is known only when somebody asks."""
         from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
-        info = GaugeMetricFamily(
-            "tonelight_build_info", "Version of the program, and the model.", labels=("node", "version", "model")
-        )
-        info.add_metric((self._node, __version__, self._model), 1)
-        yield info
         level_db, health = self._level_db, self._health
         level = GaugeMetricFamily(
             "tonelight_level_dbfs", "Level of the last frame, relative to full scale.", labels=("node",)
@@ -171,6 +165,11 @@ class MetricsObserver:
         yield level
         if health is None:
             return
+        info = GaugeMetricFamily(
+            "tonelight_build_info", "Version of the program, and the model.", labels=("node", "version", "model")
+        )
+        info.add_metric((self._node, __version__, health.model), 1)
+        yield info
         phase = GaugeMetricFamily(
             "tonelight_phase", "1 for what the daemon is doing, 0 for the rest.", labels=("node", "phase")
         )

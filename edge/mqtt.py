@@ -113,11 +113,10 @@ class MqttObserver:
         settings: MqttSettings,
         *,
         node: str,
-        model: str,
         mute: Mute,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin to connect; a broker that is not there is tried again until it is. `model` is the bundle's name.
+        """Begin to connect; a broker that is not there is tried again until it is.
 
         Raises:
             ConfigError: paho-mqtt is not installed, or the password, a certificate or the node's name cannot be used.
@@ -164,9 +163,6 @@ class MqttObserver:
         self._is_ending = False  # deliver what is there
         self._is_over = False  # and now leave it
 
-        if settings.discovery:
-            topic, payload = home_assistant.discovery(settings.discovery, self._topics, node=node, model=model)
-            self._put(topic, payload)
         self._put(self._topics.availability, home_assistant.ONLINE.encode())
         self._put_mute()
         self._client = self._open_client(node)
@@ -215,6 +211,8 @@ class MqttObserver:
             self._health_told, self._health_sent_s = news, now_s
             fields = msgspec.to_builtins(health) | {"n_events_dropped": self.n_dropped}
             self._put(self._topics.health, msgspec.json.encode(fields))
+            if self._settings.discovery:
+                self._put(*home_assistant.discovery(self._settings.discovery, self._topics, health.node, health.model))
 
     def close(self) -> None:
         """Deliver what still waits, for a moment, and say that this board is offline."""
@@ -366,7 +364,9 @@ class MqttObserver:
             try:
                 self._mute.set(wanted)
             except OSError as error:
-                self._complain(f"{self._mute.path}: cannot be switched: {error.strerror}; check the folder's owner")
+                self._complain(
+                    f"{self._mute.path}: the mute switch cannot be kept: {error.strerror}; check the folder's owner"
+                )
             # the answer may also be that nothing has changed
             with self._changed:
                 self._retained.pop(self._topics.mute, None)

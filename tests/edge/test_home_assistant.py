@@ -76,7 +76,7 @@ def check(table, schema):
 
 @pytest.fixture(scope="module")
 def told():
-    topic, payload = discovery("homeassistant", TOPICS, node="kitchen", model="tonelight-0.1.0")
+    topic, payload = discovery("homeassistant", TOPICS, "kitchen", "tonelight-0.1.0")
     assert topic == "homeassistant/device/tonelight_kitchen/config"
     return json.loads(payload)
 
