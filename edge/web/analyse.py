@@ -14,17 +14,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.bundle import load_bundle
 from edge.errors import AudioError, TonelightError
-from edge.events import Detection
+from edge.events import Detection, Score
 from edge.pipeline import Pipeline, summarize
 from edge.sources import SAMPLE_RATE_HZ, FileSource
 from edge.web.limits import CPU_S, MAX_S, MEMORY_BYTES, step_back
 
 N_PEAKS: Final = 1000
 """The waveform is told in at most so many peaks."""
-_BLOCK_MS: Final = 20
+_BLOCK_MS: Final = 500
+_PIECE_LENGTH: Final = SAMPLE_RATE_HZ // 2  # any length gives the same answer
 
 
 def analyse(path: Path, bundle_path: Path) -> dict[str, Any]:
@@ -38,30 +40,40 @@ def analyse(path: Path, bundle_path: Path) -> dict[str, Any]:
         AudioError: it is no recording, it is damaged, or it is longer than `MAX_S`.
         BundleError: the model cannot be used.
     """
+    samples, warnings = _read(path)
     bundle = load_bundle(bundle_path)
     pipeline = Pipeline(bundle)
-    detections: list[Detection] = []
-    peaks: list[float] = []
+    events: list[Score | Detection] = []
+    for start in range(0, len(samples), _PIECE_LENGTH):
+        events += pipeline.push(samples[start : start + _PIECE_LENGTH])
+    events += pipeline.flush()
+    detections = [event for event in events if isinstance(event, Detection)]
+    seconds = len(samples) / SAMPLE_RATE_HZ
+    parts = np.array_split(np.abs(samples), min(N_PEAKS, len(samples)))
+    return {
+        "seconds": seconds,
+        "peaks": [round(min(float(part.max()), 1.0), 3) for part in parts],
+        "segments": [asdict(detection) for detection in detections],
+        "whole": asdict(summarize(detections, bundle, seconds)),
+        "warnings": warnings,
+        "model": bundle.id,
+    }
+
+
+def _read(path: Path) -> tuple[NDArray[np.float32], list[str]]:
+    """The samples, all of them before any is analysed: whether they are too many is known in a moment."""
+    blocks: list[NDArray[np.float32]] = []
     n_samples = 0
     try:
         with FileSource(path, _BLOCK_MS) as source:
             while (block := source.read()) is not None:
+                blocks.append(block.samples)
                 n_samples += len(block.samples)
                 if n_samples > MAX_S * SAMPLE_RATE_HZ:
                     raise AudioError(f"{path} is longer than {MAX_S // 60} minutes; cut it, or use `tonelight listen`")
-                peaks.append(float(np.abs(block.samples).max(initial=0.0)))
-                detections += [event for event in pipeline.push(block.samples) if isinstance(event, Detection)]
     except AudioError as error:
         raise AudioError(_of_the_recording(str(error), path)) from None
-    detections += [event for event in pipeline.flush() if isinstance(event, Detection)]
-    return {
-        "seconds": n_samples / SAMPLE_RATE_HZ,
-        "peaks": [round(min(float(part.max()), 1.0), 3) for part in np.array_split(peaks, min(N_PEAKS, len(peaks)))],
-        "segments": [asdict(detection) for detection in detections],
-        "whole": asdict(summarize(detections, bundle, n_samples / SAMPLE_RATE_HZ)),
-        "warnings": [_of_the_recording(warning, path) for warning in source.warnings],
-        "model": bundle.id,
-    }
+    return np.concatenate(blocks), [_of_the_recording(warning, path) for warning in source.warnings]
 
 
 def _of_the_recording(sentence: str, path: Path) -> str:

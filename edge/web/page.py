@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from edge import __version__
 from edge.errors import ConfigError
 from edge.events import Score
 from edge.history import Event
+from edge.leds.base import COLOURS, Rgb, activation_colour
 from edge.mute import Mute
 from edge.observers import Health
 from edge.web.settings import WebSettings
@@ -48,7 +50,7 @@ class Page:
         state: folder where a token that was made up is kept.
         history: file of the log; None where none is kept.
         bundle: folder of the bundle that recordings are analysed with.
-        colours: the colour of each emotion, "#rrggbb".
+        colours: other colours for emotions than the light's usual ones, "#rrggbb".
 
     Raises:
         ConfigError: what serves the page is not installed.
@@ -63,7 +65,7 @@ class Page:
         history: Path | None,
         mute: Mute,
         bundle: Path,
-        colours: dict[str, str],
+        colours: Mapping[str, str],
     ) -> None:
         missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
         if missing:
@@ -78,7 +80,8 @@ class Page:
             history=str(history.absolute()) if history else "",
             mute=str(mute.path.absolute()),
             bundle=str(bundle.absolute()),
-            colours=colours,
+            colours={**COLOURS, **colours},
+            activation_colours=[_text_of(activation_colour(step / 4)) for step in range(5)],
         )
         # Whole messages in their order, or "would block"; it outlives a page that has to be started again.
         self._feed, self._page_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -198,6 +201,10 @@ class Page:
         process.stderr.close()
         status = process.wait()
         return f"the page has ended ({last or f'status {status}'})"
+
+
+def _text_of(colour: Rgb) -> str:
+    return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
 
 
 def _message(kind: str, value: Any) -> bytes:

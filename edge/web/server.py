@@ -87,6 +87,7 @@ def hello(setup: Setup) -> bytes:
             "version": setup.version,
             "history": bool(setup.history),
             "emotions": [{"name": name, "colour": setup.colours[name]} for name in EMOTIONS],
+            "activation_colours": setup.activation_colours,
             "max_bytes": MAX_BYTES,
             "max_s": MAX_S,
         }

@@ -20,3 +20,5 @@ class Setup(msgspec.Struct, frozen=True):
     """Folder of the bundle that recordings are analysed with."""
     colours: dict[str, str]
     """The light's colour of each emotion, "#rrggbb"."""
+    activation_colours: list[str]
+    """The light's scale of the activation, from 0 to 1 in equal steps."""

@@ -1,6 +1,6 @@
 // The page: what happens comes as server-sent events, and each part of the page takes what is its own.
 
-import { $, UNCERTAIN, activationInWords, clock, duration, element, inWords, percent, refusal, say, setTones, shown, swatch, tones } from "./tones.js";
+import { $, UNCERTAIN, activationInWords, activationTone, clock, duration, element, inWords, percent, refusal, say, setTones, shown, swatch, tones } from "./tones.js";
 import { Timeline } from "./timeline.js";
 import { listenToRecordings } from "./recording.js";
 
@@ -43,7 +43,7 @@ function on(kind, take) {
 async function start(hello) {
   toldMs = performance.now();
   say($("trouble"), "");
-  setTones(hello.emotions);
+  setTones(hello);
   $("node").textContent = hello.node;
   document.title = `tonelight: ${hello.node}`;
   $("shares").replaceChildren();
@@ -92,7 +92,7 @@ function showEvent(event) {
 function light(name, { confidence, probs, activation }) {
   if (phase === "muted" || phase === "fault") return;
   heardMs = performance.now();
-  glow(name, name);
+  glow(name, name === UNCERTAIN ? activationTone(activation) : tones.get(name));
   $("what").textContent = inWords(name);
   $("sure").textContent = name === UNCERTAIN ? `perhaps ${best(probs)}` : `${percent(confidence)} sure`;
   showActivation(activation);
@@ -111,14 +111,13 @@ function rest() {
   heardMs = 0;
   const words = { muted: ["Muted", "the microphone is off"], fault: ["Not listening", ""], starting: ["Starting", ""] };
   const [what, sure] = words[phase] ?? ["Listening", "nobody speaks"];
-  glow(phase === "starting" ? "listening" : phase, null);
+  glow(phase === "starting" ? "listening" : phase, {});
   $("what").textContent = what;
   $("sure").textContent = sure || "\u00a0";
   showActivation(null);
 }
 
-function glow(picture, name) {
-  const { colour, ink } = tones.get(name) ?? {};
+function glow(picture, { colour, ink }) {
   const red = picture === "muted" || picture === "fault";
   $("face").setAttribute("href", `#${picture}`);
   $("orb").style.color = colour ?? (red ? "var(--red)" : "");

@@ -2,12 +2,24 @@
 
 export const UNCERTAIN = "uncertain";
 export const tones = new Map(); // name -> { name, colour, ink }
+let scale = ["#ffffff"]; // of the activation, from low to high
 
-export function setTones(emotions) {
+export function setTones({ emotions, activation_colours: colours }) {
+  scale = colours;
   tones.clear();
   for (const { name, colour } of [...emotions, { name: UNCERTAIN, colour: "#9a9c94" }]) {
     tones.set(name, { name, colour, ink: readableOn(colour) });
   }
+}
+
+// As the light shows a voice whose emotion is not sure.
+export function activationTone(activation) {
+  const at = activation * (scale.length - 1);
+  const i = Math.min(Math.floor(at), scale.length - 2);
+  const part = (colour, j) => parseInt(colour.slice(j, j + 2), 16);
+  const mixed = [1, 3, 5].map((j) => Math.round(part(scale[i], j) + (at - i) * (part(scale[i + 1], j) - part(scale[i], j))));
+  const colour = `#${mixed.map((c) => c.toString(16).padStart(2, "0")).join("")}`;
+  return { colour, ink: readableOn(colour) };
 }
 
 export const $ = (id) => document.getElementById(id);
