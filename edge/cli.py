@@ -122,6 +122,17 @@ def build_parser() -> argparse.ArgumentParser:
         "tonelight devices",
     )
 
+    mute = command(
+        "mute",
+        _mute,
+        "close the microphone: nothing is captured until `tonelight unmute`, not even after a restart",
+        "tonelight mute             the red light is on when the microphone is closed",
+        "sudo tonelight mute        the same where tonelight runs as a service",
+    )
+    mute.set_defaults(on=True)
+    unmute = command("unmute", _mute, "listen again after `tonelight mute`", "tonelight unmute")
+    unmute.set_defaults(on=False)
+
     leds = command("leds", _leds, "try the light", "tonelight leds test    every emotion and every status, by name")
     leds.add_argument("what", choices=["test"], help="test: show everything the light can show, one after the other")
 
@@ -201,6 +212,12 @@ def _devices(args: argparse.Namespace) -> int:
     from edge.commands import devices
 
     return devices.run(args)
+
+
+def _mute(args: argparse.Namespace) -> int:
+    from edge.commands import mute
+
+    return mute.run(args)
 
 
 def _leds(args: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ from msgspec import Meta, inspect
 
 from edge.errors import ConfigError
 from edge.leds import LedSettings
+from edge.leds.gpio import DEFAULT_RGB_PINS, HEADER_PINS
 from edge.metrics import MetricsSettings
 from edge.mqtt import MqttSettings
 from edge.web import WebSettings
@@ -34,6 +35,7 @@ else:
 
 SYSTEM_CONFIG = Path("/etc/tonelight/config.toml")
 SYSTEM_STATE = Path("/var/lib/tonelight")
+SYSTEM_RUNTIME = Path("/run/tonelight")
 
 
 class AudioSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,6 +65,18 @@ class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_days: Annotated[int, Meta(ge=1, le=36_500, description="older entries are removed, in days")] = 365
 
 
+class MuteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The button that mutes; `tonelight mute` does the same without one."""
+
+    button_pin: Annotated[
+        Annotated[int, Meta(ge=HEADER_PINS[0], le=HEADER_PINS[-1])] | None,
+        Meta(
+            description="pin of a push button to ground by its GPIO (BCM) number, for instance 17 on the ReSpeaker "
+            "HATs; each press mutes or unmutes; left out = no button",
+        ),
+    ] = None
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set. `load` has made the paths in it absolute; an empty text means "the default"."""
 
@@ -73,12 +87,22 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(ge=0, le=86_400, description="`run` ends after this many seconds without speech; 0 = never")
     ] = 0.0
     audio: AudioSettings = AudioSettings()
+    mute: MuteSettings = MuteSettings()
     model: ModelSettings = ModelSettings()
     leds: LedSettings = LedSettings()
     history: HistorySettings = HistorySettings()
     web: WebSettings = WebSettings()
     mqtt: MqttSettings = MqttSettings()
     metrics: MetricsSettings = MetricsSettings()
+
+    def __post_init__(self) -> None:
+        """Raises:
+        ValueError: the mute button and an LED are to share a pin.
+        """
+        pins = self.leds.pins or (DEFAULT_RGB_PINS if self.leds.kind == "rgb" else {})
+        user = next((name for name, pin in pins.items() if pin == self.mute.button_pin), None)
+        if user is not None and self.leds.kind != "lines":
+            raise ValueError(f"mute.button_pin = {self.mute.button_pin}: leds.pins.{user} uses it; choose another one")
 
     @property
     def node_name(self) -> str:
@@ -112,6 +136,24 @@ def state_dir() -> Path:
     if given:
         return Path(given.split(":")[0])
     return SYSTEM_STATE if os.geteuid() == 0 else platformdirs.user_state_path("tonelight", appauthor=False)
+
+
+def runtime_dir() -> Path:
+    """The folder for what need not outlive a restart: systemd's, root's, or the user's own. It may not exist."""
+    given = os.environ.get("RUNTIME_DIRECTORY")
+    if given:
+        return Path(given.split(":")[0])
+    return SYSTEM_RUNTIME if os.geteuid() == 0 else platformdirs.user_runtime_path("tonelight", appauthor=False)
+
+
+def mute_path() -> Path:
+    """The mute switch (`edge.mute`)."""
+    return state_dir() / "mute"
+
+
+def health_path() -> Path:
+    """Where a running daemon says how it is (`edge.health`)."""
+    return runtime_dir() / "health.json"
 
 
 def demo_path() -> Path:

@@ -1,28 +1,38 @@
-"""The loop: blocks from a source through the pipeline to light and log, for months.
+"""The loop: blocks from a source through the pipeline to light, log and whoever watches, for months.
 
 One thread, one loop. Everything it touches is handed in, clock and request to stop included, so that all of it runs in
 a test. A light or a log that fails is reported once and the loop goes on; a microphone that fails is opened again
 until it works; anything unexpected ends the loop, and systemd starts a new one.
+
+It is always in one of four phases (`edge.observers.Phase`), which light, service manager and observers are told:
+
+    STARTING   until the first sound; for a microphone that gives nothing, until that is certain
+    LISTENING  block after block gets through the pipeline
+    MUTED      the source is closed, as somebody asked for
+    FAULT      there is no microphone, or one that gives no sound; it is opened again and again
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import Final, Protocol
+from typing import Final
 
 from edge import notify
-from edge.errors import HistoryError, LightError, SourceError, TonelightError
+from edge.clock import Clock
+from edge.errors import SourceError
 from edge.events import Detection, Score
-from edge.history import Event, History
+from edge.history import History
 from edge.leds import Lights
+from edge.listener import Listener
+from edge.mute import Mute
+from edge.observers import Health, Observer, Phase
+from edge.outlets import Outlets
 from edge.pipeline import Pipeline
 from edge.sources import SAMPLE_RATE_HZ, Block, Source
+from edge.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -32,35 +42,21 @@ STALLED_S: Final = 3.0
 """A microphone that has delivered nothing for so long is opened anew."""
 RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Waits between attempts to open a microphone; the last one repeats."""
+STUCK_S: Final = (10.0, 30.0, 60.0, 300.0)
+"""A microphone whose samples have all been the same for so long is opened anew; the last one repeats.
+
+What grows is the time it is open, not the time it is closed: some microphones give zeros while a room is quiet, and
+must be heard when it no longer is.
+"""
+STEADY_S: Final = 10.0
+"""After so much sound a microphone works, and the next time it fails counts as the first."""
 REPORT_S: Final = 60.0
 """Lost samples are reported at most this often."""
-REFLUSH_S: Final = 5.0
-"""A log that could not be written is tried again this often."""
 WATCHDOG_S: Final = 1.0
-"""The service manager hears that blocks get through at most this often."""
-_RECENT_S: Final = 10.0  # longer than the gate waits after the last voiced frame
-
-
-class Clock(Protocol):
-    """What time it is."""
-
-    def monotonic(self) -> float:
-        """Seconds on a clock that only runs forward."""
-
-    def now(self) -> datetime:
-        """The time of day, in UTC."""
-
-
-class SystemClock:
-    """The machine's own."""
-
-    def monotonic(self) -> float:
-        """Seconds since some moment before the start."""
-        return time.monotonic()
-
-    def now(self) -> datetime:
-        """UTC; right only once the clock has been set from the network."""
-        return datetime.now(timezone.utc)
+"""The service manager hears that all is well at most this often."""
+HEALTH_S: Final = 1.0
+"""Observers hear how the daemon is this often."""
+_REST_S: Final = 0.05  # a light that is to be seen moves on so often while there is no sound
 
 
 @dataclass
@@ -73,19 +69,33 @@ class Totals:
     n_lost: int = 0
 
 
+@dataclass(frozen=True)
+class Successors:
+    """What goes on from now: a fresh pipeline with the name of its model, and the lights (the same, or others whose
+    predecessors have been closed)."""
+
+    pipeline: Pipeline
+    model: str
+    lights: Lights
+
+
 class Daemon:
-    """Wires a source to light and log; `run` is the loop.
+    """Wires a source to light, log and observers; `run` is the loop.
 
     Args:
-        open_source: opens the microphone or recording; called again after each `SourceError`.
+        open_source: opens the microphone or recording; called again after each `SourceError`, and after each mute.
         pipeline: what listens; it must be fresh. `model` is the name its events carry, `node` that of this device.
         history: the log, or None for none.
         stop: ends the loop, within `READ_S` or one block.
         stop_after_silence_s: the loop ends by itself after so much sound without speech; 0 = never.
+        observers: who watches. They are closed at the end.
+        mute: the switch that closes the source; None where there is none.
+        reload: asked between blocks, and must answer at once: what is to go on in place of the present pipeline and
+            lights, or None. What it takes to get that ready delays the sound, of which the source keeps some seconds.
 
-    `start_s` and `end_s` of its events count the samples of the source, lost ones included, from the first one on; the
-    time during which a microphone was away does not count. `latency_ms` runs from the arrival of the block that holds
-    the end of the speech until the event exists; so it contains the silence that the gate waits for.
+    What `start_s` and `end_s` of events count from is said in `edge.listener`. `latency_ms` runs from the arrival of
+    the block that holds the end of the speech until the event exists; so it contains the silence that the gate waits
+    for.
     """
 
     def __init__(
@@ -100,27 +110,30 @@ class Daemon:
         node: str,
         model: str,
         stop_after_silence_s: float = 0.0,
+        observers: Sequence[Observer] = (),
+        mute: Mute | None = None,
+        reload: Callable[[], Successors | None] = lambda: None,
     ) -> None:
         self.totals = Totals()
         self._open_source = open_source
-        self._pipeline = pipeline
-        self._lights = lights
-        self._history = history
+        self._listener = Listener(pipeline)
+        self._outlets = Outlets(
+            lights=lights, history=history, observers=observers, clock=clock, node=node, model=model
+        )
         self._clock = clock
         self._stop = stop
-        self._node = node
-        self._model = model
         self._stop_after_silence_s = stop_after_silence_s
-        self._source_trouble = _Trouble("microphone")
-        self._light_trouble = _Trouble("light")
-        self._log_trouble = _Trouble("log")
+        self._mute = mute
+        self._reload = reload
+        self._phase = Phase.STARTING
+        self._reason = ""
+        self._microphone = ""
+        self._source_trouble = Trouble("microphone")
+        self._started_s = clock.monotonic()
         self._is_ready = False
         self._fed_s = float("-inf")
-        self._next_flush_s = float("-inf")
-        self._n_failures = 0  # of the source, since its last block
-        self._n_samples = 0  # received and lost
-        self._offset_s = 0.0  # from the pipeline's time to the source's
-        self._arrivals: deque[tuple[float, float]] = deque()  # (end of a block in the source's time, its arrival)
+        self._told_s = float("-inf")
+        self._n_failures = 0  # of the source, since it last worked for a while
         self._n_unreported = 0  # lost samples
         self._reported_s = float("-inf")
 
@@ -132,132 +145,166 @@ class Daemon:
             BundleError: the model answers with nonsense.
         """
         try:
-            self._tick_history(at_once=True)
+            self._outlets.check()
+            self._enter(Phase.STARTING)
             while not self._stop.is_set():
+                if self._is_muted():
+                    self._be_muted()
+                    continue
                 try:
                     with self._open_source() as source:
-                        self._listen(source)
+                        is_over = self._listen(source)
                 except SourceError as error:
-                    self._lose_source(error)
+                    self._be_in_fault(error)
                 else:
-                    break
-            self._finish_segment()
+                    if is_over:
+                        break
+                    self._part()
+            self._take(self._listener.finish())
         finally:
             self._close()
         return self.totals
 
-    def _listen(self, source: Source) -> None:
-        """Handle block after block, until there is a reason to end the loop."""
-        is_first = True
-        arrived_s = self._clock.monotonic()
+    def _is_muted(self) -> bool:
+        return self._mute is not None and self._mute.is_on
+
+    # --- the phases
+
+    def _listen(self, source: Source) -> bool:
+        """Handle block after block; False when the source is to be closed as somebody asked for it, True at the end.
+
+        Raises:
+            SourceError: the source gives no sound (any more).
+        """
+        opened_s = arrived_s = self._clock.monotonic()
+        is_heard = False
         while not self._stop.is_set():
+            if self._is_muted():
+                return False
             try:
                 block = source.read(READ_S)
             except SourceError:
                 if self._clock.monotonic() - arrived_s >= STALLED_S:
                     raise
                 self._tick()
-                self._stop.wait(READ_S / 5)  # a microphone that has gone says so without waiting
+                self._stop.wait(_REST_S)  # a microphone that has gone says so without waiting
                 continue
             if block is None:
                 for warning in source.warnings:
                     log.warning("%s", warning)
-                return
+                return True
             arrived_s = self._clock.monotonic()
-            if is_first:
-                is_first = False
+            patience_s = STUCK_S[min(self._n_failures, len(STUCK_S) - 1)]
+            if source.stuck_s >= patience_s:
+                raise _StuckError(
+                    f"the microphone '{source.name}' gives no sound, only one and the same value all the time; is it "
+                    "switched off or muted at a switch of its own, or its cable broken?"
+                )
+            if not is_heard:
+                if source.stuck_s > 0:
+                    self._overhear(block)
+                    continue
+                is_heard = True
+                opened_s = arrived_s
                 self._begin_source(source)
+            if arrived_s - opened_s >= STEADY_S:
+                self._n_failures = 0
             self._handle(block, arrived_s)
-            if not self._is_ready:
-                self._is_ready = True
-                notify.ready()
-            if arrived_s - self._fed_s >= WATCHDOG_S:
-                self._fed_s = arrived_s
-                notify.watchdog()  # only here: a loop that gets no sound through is not well
-            if 0 < self._stop_after_silence_s <= self._pipeline.silence_s:
+            # Here, and not by a clock of its own: a loop that gets no sound through is not well.
+            self._be_ready()
+            self._feed()
+            if 0 < self._stop_after_silence_s <= self._listener.silence_s:
                 log.info("no speech for %g s: the end", self._stop_after_silence_s)
-                return
+                return True
+        return True
 
     def _begin_source(self, source: Source) -> None:
-        self._n_failures = 0
         self._source_trouble.ends()
-        self._lights.show_idle()
-        notify.status(f"listening to {source.name}")
+        self._microphone = source.name
+        self._enter(Phase.LISTENING)
         log.info("listening to %s", source.name)
 
-    def _lose_source(self, error: SourceError) -> None:
+    def _overhear(self, block: Block) -> None:
+        """A source that was just opened gives nothing but one value: that is no sound to get used to.
+
+        Some need a moment. One that goes on so is a fault before the service manager loses patience; one that was a
+        fault before remains it, and so is waited for.
+        """
+        self._listener.skip(block)
+        if self._phase is Phase.FAULT:
+            self._feed()
+        self._tick()
+
+    def _be_in_fault(self, error: SourceError) -> None:
         """Keep what was heard, say what is wrong, and wait a little before the next attempt."""
-        self._finish_segment()
-        self._pipeline.reset()  # whatever is opened next may be another microphone
-        self._synchronize()
-        # A light that still signalled "listening" would be wrong.
-        self._lights.show_off()
-        self._source_trouble.begins(error, "it is tried again until it is there")
-        notify.status(str(error))
-        end_s = self._clock.monotonic() + RETRY_S[min(self._n_failures, len(RETRY_S) - 1)]
+        self._part()
+        self._source_trouble.begins(error, "it is tried again until it works", way=str(error))
+        self._enter(Phase.FAULT, str(error))
+        wait_s = RETRY_S[0] if isinstance(error, _StuckError) else RETRY_S[min(self._n_failures, len(RETRY_S) - 1)]
+        end_s = self._clock.monotonic() + wait_s
         self._n_failures += 1
-        while self._clock.monotonic() < end_s and not self._stop.is_set():
-            self._tick()
-            self._stop.wait(READ_S / 5)
+        while not self._stop.is_set() and not self._is_muted() and self._clock.monotonic() < end_s:
+            self._rest()
+
+    def _be_muted(self) -> None:
+        """The source is closed; wait until it may be opened."""
+        assert self._mute is not None
+        log.info("muted: nothing is captured until `tonelight unmute` (%s)", self._mute.path)
+        self._enter(Phase.MUTED)
+        while not self._stop.is_set() and self._is_muted():
+            self._rest()
+        if not self._stop.is_set():
+            log.info("no longer muted")
+            self._n_failures = 0
+            self._enter(Phase.STARTING)
+
+    def _rest(self) -> None:
+        """A moment without a source, in a phase in which there is none.
+
+        The service manager hears that all is well, as this loop is alive and has said what it waits for: to be killed
+        would bring back neither a microphone nor the will to be heard. What hangs within the driver, when a source is
+        opened, read or closed, does not come here, and does end in a new start.
+        """
+        self._be_ready()
+        self._feed()
+        self._tick()
+        self._stop.wait(_REST_S)
+
+    def _part(self) -> None:
+        """The source is closed: nothing that follows belongs to what was heard so far."""
+        self._take(self._listener.finish())
+        self._listener.renew()
+        self._microphone = ""
+
+    def _enter(self, phase: Phase, reason: str = "") -> None:
+        is_same = (phase, reason) == (self._phase, self._reason)
+        self._phase, self._reason = phase, reason
+        self._outlets.show_phase(phase)
+        said = {Phase.LISTENING: f"listening to {self._microphone}", Phase.FAULT: reason}
+        notify.status(said.get(phase, phase.value))
+        if not is_same or phase is Phase.STARTING:
+            self._tell_health()
+
+    def _be_ready(self) -> None:
+        if not self._is_ready:
+            self._is_ready = True
+            notify.ready()
+
+    def _feed(self) -> None:
+        now_s = self._clock.monotonic()
+        if now_s - self._fed_s >= WATCHDOG_S:
+            self._fed_s = now_s
+            notify.watchdog()
+
+    # --- sound
 
     def _handle(self, block: Block, arrived_s: float) -> None:
         if block.lost:
-            self._finish_segment()
-            self._n_samples += block.lost
-            self._synchronize()
             self._report_loss(block.lost)
-        self._n_samples += len(block.samples)
-        end_s = self._n_samples / SAMPLE_RATE_HZ
-        self._arrivals.append((end_s, arrived_s))
-        while self._arrivals[0][0] < end_s - _RECENT_S:
-            self._arrivals.popleft()
-        self._take(self._pipeline.push(block.samples))
+        self._take(self._listener.push(block, arrived_s))
         self.totals.n_blocks += 1
+        self._outlets.observers.on_level(self._listener.level_db, self._listener.speaking)
         self._tick()
-
-    def _finish_segment(self) -> None:
-        """Nothing that follows belongs to what was heard so far: close the open segment."""
-        self._take(self._pipeline.flush())
-
-    def _synchronize(self) -> None:
-        """After a gap: the next sample the pipeline takes is sample `_n_samples` of the source."""
-        self._offset_s = self._n_samples / SAMPLE_RATE_HZ - self._pipeline.time_s
-
-    def _take(self, events: Sequence[Score | Detection]) -> None:
-        for event in events:
-            if isinstance(event, Score):
-                self._lights.show_score(event)
-            else:
-                self._lights.show_detection(event)
-                self._record(event)
-
-    def _record(self, detection: Detection) -> None:
-        self.totals.n_detections += 1
-        start_s = max(0.0, detection.start_s + self._offset_s)
-        end_s = detection.end_s + self._offset_s
-        moment_s = self._clock.monotonic()
-        spoken_s = next((arrived_s for position_s, arrived_s in self._arrivals if position_s >= end_s), moment_s)
-        event = Event.from_detection(
-            Detection(start_s, end_s, detection.label, detection.confidence, detection.probs, detection.uncertain),
-            node=self._node,
-            model=self._model,
-            latency_ms=round(1000 * (moment_s - spoken_s), 1),
-            now=self._clock.now(),
-            mono_s=moment_s,
-        )
-        log.debug(
-            "%7.2f - %7.2f s  %-9s  %3.0f%%%s",
-            start_s,
-            end_s,
-            event.label,
-            100 * event.confidence,
-            "  (uncertain)" if event.uncertain else "",
-        )
-        if self._history is not None:
-            try:
-                self._history.write(event)
-            except HistoryError as error:
-                self._log_trouble.begins(error)
 
     def _report_loss(self, n_lost: int) -> None:
         self.totals.n_gaps += 1
@@ -274,63 +321,52 @@ class Daemon:
             self._n_unreported = 0
             self._reported_s = now_s
 
-    def _tick(self) -> None:
-        try:
-            self._lights.tick(self._clock.monotonic())
-        except LightError as error:
-            self._light_trouble.begins(error)
-        else:
-            self._light_trouble.ends()
-        self._tick_history()
+    def _take(self, events: Sequence[Score | Detection]) -> None:
+        self._outlets.take(events, self._listener.arrival_s)
+        self.totals.n_detections = self._outlets.n_detections
 
-    def _tick_history(self, at_once: bool = False) -> None:
-        if self._history is None:
-            return
-        try:
-            if not (at_once or self._log_trouble.is_on):
-                self._history.tick()
-            elif self._clock.monotonic() >= self._next_flush_s:
-                # a tick that does nothing and one that works again look the same: in trouble, only a flush will do
-                self._next_flush_s = self._clock.monotonic() + REFLUSH_S
-                self._history.flush()
-                self._log_trouble.ends()
-        except HistoryError as error:
-            self._log_trouble.begins(error)
+    # --- what happens all the time
+
+    def _tick(self) -> None:
+        now_s = self._clock.monotonic()
+        if (successors := self._reload()) is not None:
+            self._hand_over(successors)
+        if now_s - self._told_s >= HEALTH_S:
+            self._tell_health()
+        self._outlets.tick()
+
+    def _hand_over(self, successors: Successors) -> None:
+        self._take(self._listener.finish())
+        self._listener.renew(successors.pipeline)
+        self._outlets.model = successors.model
+        self._outlets.lights = successors.lights
+        self._outlets.show_phase(self._phase)
+        self._tell_health()
+
+    def _tell_health(self) -> None:
+        self._told_s = self._clock.monotonic()
+        self._outlets.observers.on_health(
+            Health(
+                phase=self._phase,
+                reason=self._reason,
+                node=self._outlets.node,
+                model=self._outlets.model,
+                microphone=self._microphone,
+                uptime_s=round(self._told_s - self._started_s, 3),
+                n_blocks=self.totals.n_blocks,
+                n_detections=self._outlets.n_detections,
+                n_gaps=self.totals.n_gaps,
+                n_lost=self.totals.n_lost,
+            )
+        )
 
     def _close(self) -> None:
         notify.stopping()
-        try:
-            self._lights.close()
-        except LightError as error:
-            self._light_trouble.begins(error)
-        if self._history is not None:
-            try:
-                self._history.close()
-            except HistoryError as error:
-                log.error("%s", error)
+        self._outlets.close()
         totals = self.totals
         lost = f", {totals.n_lost} samples lost in {totals.n_gaps} gaps" if totals.n_gaps else ""
-        log.info(
-            "heard %.1f s of sound, %d stretches of speech%s",
-            self._n_samples / SAMPLE_RATE_HZ,
-            totals.n_detections,
-            lost,
-        )
+        log.info("heard %.1f s of sound, %d stretches of speech%s", self._listener.time_s, totals.n_detections, lost)
 
 
-class _Trouble:
-    """Says when something begins to fail and when it works again, and nothing in between."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self.is_on = False
-
-    def begins(self, error: TonelightError, then: str = "everything else goes on") -> None:
-        if not self.is_on:
-            log.error("%s (%s)", error, then)
-        self.is_on = True
-
-    def ends(self) -> None:
-        if self.is_on:
-            log.info("the %s works again", self._what)
-        self.is_on = False
+class _StuckError(SourceError):
+    """A microphone delivers, and it is no sound."""

@@ -6,12 +6,18 @@ microseconds, never waits and never raises. What cannot be delivered is the obse
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from edge.events import Score
-from edge.history import Event
+
+if TYPE_CHECKING:
+    from edge.history import Event  # SQLite: the settings of the light need only `Phase`
+
+log = logging.getLogger(__name__)
 
 
 class Phase(str, Enum):
@@ -60,3 +66,50 @@ class Observer(Protocol):
 
     def close(self) -> None:
         """The daemon ends."""
+
+
+class Observers:
+    """All who watch, told as one. One that raises has a bug: it is reported with its traceback, closed and dropped."""
+
+    def __init__(self, observers: Iterable[Observer]) -> None:
+        self._observers = list(observers)
+
+    def on_level(self, level_db: float, speaking: bool) -> None:
+        """See `Observer`."""
+        self._each(lambda observer: observer.on_level(level_db, speaking))
+
+    def on_score(self, score: Score) -> None:
+        """See `Observer`."""
+        self._each(lambda observer: observer.on_score(score))
+
+    def on_event(self, event: Event) -> None:
+        """See `Observer`."""
+        self._each(lambda observer: observer.on_event(event))
+
+    def on_health(self, health: Health) -> None:
+        """See `Observer`."""
+        self._each(lambda observer: observer.on_health(health))
+
+    def close(self) -> None:
+        """See `Observer`; nobody is told anything after it."""
+        while self._observers:
+            self._close(self._observers.pop())
+
+    def _each(self, tell: Callable[[Observer], None]) -> None:
+        for observer in self._observers.copy():
+            try:
+                tell(observer)
+            except Exception:
+                log.exception("%s failed and is told nothing more; everything else goes on", _named(observer))
+                self._observers.remove(observer)
+                self._close(observer)
+
+    def _close(self, observer: Observer) -> None:
+        try:
+            observer.close()
+        except Exception:
+            log.exception("%s could not be closed", _named(observer))
+
+
+def _named(observer: Observer) -> str:
+    return type(observer).__name__

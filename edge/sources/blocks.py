@@ -47,6 +47,11 @@ class Source(Protocol):
     def n_lost(self) -> int:
         """Samples lost so far, at the source's own rate."""
 
+    @property
+    def stuck_s(self) -> float:
+        """For how long, up to the last block, all samples have been one and the same value: a microphone that gives
+        nothing. 0 for a recording, which may be silent."""
+
     def read(self, timeout_s: float) -> Block | None:
         """The next block, or None at the end. SourceError: nothing came for `timeout_s`. AudioError: unreadable."""
 
@@ -107,3 +112,23 @@ class Blocks:
 
     def pop(self) -> Block | None:
         return self._done.popleft() if self._done else None
+
+
+class Stillness:
+    """Measures for how long sound has been none: the same number again and again, in each channel."""
+
+    def __init__(self, rate_hz: int) -> None:
+        self._rate_hz = rate_hz
+        self._n = 0
+        self._last: Samples | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it has lasted; 0 when the last piece held two different numbers."""
+        return self._n / self._rate_hz
+
+    def push(self, rows: Samples) -> None:
+        """Take the next samples, shape (n, n_channels) with n >= 1."""
+        same = bool((rows == (rows[0] if self._last is None else self._last)).all())
+        self._n = self._n + len(rows) if same else 0
+        self._last = rows[-1].copy()

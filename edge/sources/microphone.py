@@ -13,7 +13,7 @@ import numpy as np
 
 from edge.errors import SourceError
 from edge.ring import Ring
-from edge.sources.blocks import Block, Blocks, Samples
+from edge.sources.blocks import Block, Blocks, Samples, Stillness
 from edge.sources.libraries import quiet_stderr, reason
 
 
@@ -65,6 +65,7 @@ class MicrophoneSource:
         self.n_overflows = 0
         self.n_bad = 0
         self._blocks = Blocks(chosen.rate_hz, block_ms)
+        self._stillness = Stillness(chosen.rate_hz)
         self._read_rows = max(1, chosen.rate_hz * block_ms // 1000)
         # Beyond a few, the channels are those of a virtual device that mixes as many as it is asked for.
         n_channels = chosen.n_channels if chosen.n_channels <= 8 else 2
@@ -97,6 +98,10 @@ class MicrophoneSource:
     def n_lost(self) -> int:
         return self._ring.n_lost
 
+    @property
+    def stuck_s(self) -> float:
+        return self._stillness.seconds
+
     def read(self, timeout_s: float) -> Block:
         """The next block. Raises SourceError when nothing came for `timeout_s`, or the microphone has gone."""
         while (block := self._blocks.pop()) is None:
@@ -111,6 +116,7 @@ class MicrophoneSource:
             if not usable.all():
                 self.n_bad += int(np.count_nonzero(~usable))
                 rows[~usable] = 0
+            self._stillness.push(rows)
             self._blocks.push(rows.mean(axis=1, dtype=np.float32))
         return block
 

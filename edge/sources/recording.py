@@ -32,6 +32,7 @@ class FileSource:
 
     n_overruns: Final = 0
     n_lost: Final = 0
+    stuck_s: Final = 0.0
 
     def __init__(
         self,

@@ -22,12 +22,16 @@ import soxr
 
 from edge.bundle import default_bundle_path, load_bundle
 from edge.config import demo_path
-from edge.daemon import READ_S, RETRY_S, STALLED_S, Daemon
+from edge.daemon import READ_S, RETRY_S, STALLED_S, STUCK_S, Daemon, Successors
 from edge.errors import AudioError, LightError, SourceError
+from edge.events import Score
 from edge.history import Event, History, read_events
-from edge.leds import LISTENING, OFF, Lights, Look, RecordingLight
+from edge.leds import FAULT, LISTENING, MUTED, OFF, STARTING, Lights, Look, RecordingLight
+from edge.mute import Mute
+from edge.observers import Health, Observer, Phase
 from edge.pipeline import Pipeline
 from edge.sources import Block, FileSource
+from edge.sources.blocks import Stillness
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 
@@ -75,6 +79,58 @@ class Played(FileSource):
         return block
 
 
+class Live(Played):
+    """As a microphone, it says for how long it has given one and the same value."""
+
+    def __init__(self, path: Path, clock: SoundClock) -> None:
+        super().__init__(path, clock)
+        self._stillness = Stillness(16_000)
+
+    @property
+    def stuck_s(self) -> float:
+        return self._stillness.seconds
+
+    def read(self, timeout_s: float = 0.0) -> Block | None:
+        block = super().read(timeout_s)
+        if block is not None:
+            self._stillness.push(block.samples[:, np.newaxis])
+        return block
+
+
+@dataclass
+class Watcher:
+    """An observer that keeps all it was told, and may do something when it hears how the daemon is."""
+
+    act: Callable[[Health], object] = lambda health: None
+    levels: list[tuple[float, bool]] = field(default_factory=list)
+    scores: list[Score] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    healths: list[Health] = field(default_factory=list)
+    n_closed: int = 0
+
+    @property
+    def phases(self) -> list[Phase]:
+        """One for each change."""
+        phases = [health.phase for health in self.healths]
+        return [phase for i, phase in enumerate(phases) if i == 0 or phases[i - 1] != phase]
+
+    def on_level(self, level_db: float, speaking: bool) -> None:
+        self.levels.append((level_db, speaking))
+
+    def on_score(self, score: Score) -> None:
+        self.scores.append(score)
+
+    def on_event(self, event: Event) -> None:
+        self.events.append(event)
+
+    def on_health(self, health: Health) -> None:
+        self.healths.append(health)
+        self.act(health)
+
+    def close(self) -> None:
+        self.n_closed += 1
+
+
 @dataclass
 class Room:
     """A daemon and everything around it."""
@@ -84,6 +140,12 @@ class Room:
     light: RecordingLight = field(default_factory=RecordingLight)
     stop: threading.Event = field(default_factory=threading.Event)
     stop_after_silence_s: float = 0.0
+    observers: list[Observer] = field(default_factory=list)
+    successors: list[Successors] = field(default_factory=list)
+
+    @property
+    def mute(self) -> Mute:
+        return Mute(self.folder / "mute")
 
     @property
     def log(self) -> Path:
@@ -103,6 +165,9 @@ class Room:
             node="kitchen",
             model=bundle.id,
             stop_after_silence_s=self.stop_after_silence_s,
+            observers=self.observers,
+            mute=self.mute,
+            reload=lambda: self.successors.pop() if self.successors else None,
         )
 
     def demo(self, **faults: dict[int, int]) -> Callable[[], Played]:
@@ -160,7 +225,8 @@ def test_what_is_heard_is_logged_and_shown(room, caplog):
         assert (event.node, event.model) == ("kitchen", load_bundle(default_bundle_path()).id)
         assert 0 <= event.start_s < event.end_s <= soundfile.info(demo_path()).duration
     assert room.light.is_closed
-    assert room.light.names[0] == LISTENING
+    assert room.light.names[0] in (STARTING, LISTENING)  # the first block may be there before the first tick
+    assert LISTENING in room.light.names
     assert room.light.names[-1] == OFF
     # the last one may be closed by the end of the recording, and then the light is off
     assert {event.label for event in events[:-1] if not event.uncertain} <= set(room.light.names)
@@ -210,9 +276,13 @@ def test_a_microphone_that_fails_is_opened_again_and_nothing_heard_is_lost(room,
     assert [(event.label, event.probs) for event in after] == [(event.label, event.probs) for event in undisturbed]
     moved_s = [new.start_s - old.start_s for new, old in zip(after, undisturbed, strict=True)]
     assert moved_s == pytest.approx([late * 0.02] * len(after), abs=1e-6)
-    assert len(complaints(caplog)) == 1
+    assert complaints(caplog) == [
+        "the microphone 'desk' has delivered nothing; check that it is still plugged in (it is tried again until it "
+        "works)",
+        "no microphone was found; plug one in (it is tried again until it works)",  # once, though tried twice
+    ]
     assert "the microphone works again" in said(caplog)
-    assert OFF in room.light.names[:-1]  # it did not pretend to listen
+    assert FAULT in room.light.names[:-1]  # it did not pretend to listen
 
 
 def test_the_waits_between_attempts_grow(room):
@@ -321,6 +391,272 @@ def test_the_service_manager_hears_ready_after_the_first_block_and_of_life_after
     assert messages[-1] == "STOPPING=1"
 
 
+# Who watches ----------------------------------------------------------------------------------------------------------
+
+
+def test_observers_are_told_everything_at_once(room):
+    watchers = [Watcher(), Watcher()]
+    room.observers += watchers
+    totals = room.daemon(room.demo()).run()
+    assert watchers[0] == watchers[1]
+    told = watchers[0]
+    assert len(told.levels) == totals.n_blocks
+    assert told.events == room.events()
+    assert {speaking for _, speaking in told.levels} == {False, True}
+    assert max(level for level, _ in told.levels) < 0
+    assert len(told.scores) > len(told.events)
+    assert told.n_closed == 1
+    assert told.phases == [Phase.STARTING, Phase.LISTENING]
+    # one at each change, and then one for each second of sound
+    assert len(told.healths) == pytest.approx(2 + totals.n_blocks * 0.02, abs=2)
+    first, last = told.healths[1], told.healths[-1]
+    assert (first.node, first.reason, first.microphone) == ("kitchen", "", str(demo_path()))
+    assert last.uptime_s == pytest.approx(totals.n_blocks * 0.02, abs=1.5)
+    assert 0 <= totals.n_blocks - last.n_blocks <= 51
+    assert last.model == load_bundle(default_bundle_path()).id
+
+
+class Rude(Watcher):
+    """Has a bug in everything it does."""
+
+    def on_score(self, score: Score) -> None:
+        raise RuntimeError("no")
+
+    def close(self) -> None:
+        super().close()
+        raise RuntimeError("nor this")
+
+
+def test_an_observer_that_raises_is_reported_once_and_dropped(room, undisturbed, caplog):
+    rude, fine = Rude(), Watcher()
+    room.observers += [rude, fine]
+    room.daemon(room.demo()).run()
+    assert [line for line in complaints(caplog) if "Rude" in line] == [
+        "Rude failed and is told nothing more; everything else goes on",
+        "Rude could not be closed",
+    ]
+    assert rude.n_closed == fine.n_closed == 1
+    assert len(rude.levels) < len(fine.levels)
+    assert same(fine.events, undisturbed)
+    assert same(room.events(), undisturbed)
+
+
+def test_what_takes_over_goes_on_with_the_same_source(room, undisturbed):
+    """At a moment of silence: what follows carries the new name and is shown by the new light."""
+    first = undisturbed[0]
+    bundle, light = load_bundle(default_bundle_path()), RecordingLight()
+    new = Successors(Pipeline(bundle), "tonelight-9.9.9", Lights(light))
+    watcher = Watcher()
+    room.observers.append(watcher)
+    room.daemon(room.demo_with({round((first.end_s + 0.55) / 0.02): lambda: room.successors.append(new)})).run()
+    before, *after = room.events()
+    assert before.model == bundle.id
+    assert before.label == first.label
+    assert after
+    assert {event.model for event in after} == {"tonelight-9.9.9"}
+    assert after[-1].end_s == pytest.approx(undisturbed[-1].end_s, abs=0.1)
+    assert light.names[-1] == OFF
+    assert len(light.names) > 2
+    assert watcher.phases == [Phase.STARTING, Phase.LISTENING]
+    assert watcher.healths[-1].model == "tonelight-9.9.9"
+
+
+# Muted ----------------------------------------------------------------------------------------------------------------
+
+
+def test_mute_closes_the_source_and_keeps_what_was_heard_until_then(room, undisturbed, caplog):
+    first = undisturbed[0]
+    middle = round((first.start_s + first.end_s) / 2 / 0.02)
+    opened: list[Played] = []
+
+    def open_source() -> Played:
+        opened.append(Played(demo_path(), room.clock))
+        if len(opened) == 1:
+            opened[0].at_block[middle] = lambda: room.mute.set(True)
+        return opened[-1]
+
+    was_closed: list[bool] = []
+
+    def unmute(health: Health) -> None:
+        if health.phase is Phase.MUTED:
+            was_closed.append(opened[-1]._handle.closed)
+            room.mute.set(len(was_closed) < 4)
+
+    watcher = Watcher(unmute)
+    room.observers.append(watcher)
+    room.clock.speed_s = 0.05
+    room.daemon(open_source, open_source).run()
+    assert was_closed == [True] * 4  # at once, and once a second while it was muted
+    assert len(opened) == 2
+    assert opened[0].n_read <= middle + 1
+    assert watcher.phases == [Phase.STARTING, Phase.LISTENING, Phase.MUTED, Phase.STARTING, Phase.LISTENING]
+    assert {health.microphone for health in watcher.healths if health.phase is Phase.MUTED} == {""}
+    before, *after = room.events()
+    assert before.start_s == first.start_s
+    assert before.end_s <= (middle + 1) * 0.02
+    # what comes after starts afresh, as if nothing had been heard before
+    assert [(event.label, event.probs) for event in after] == [(event.label, event.probs) for event in undisturbed]
+    assert complaints(caplog) == []
+    names = room.light.names
+    assert names[names.index(MUTED) + 1] in (STARTING, LISTENING)
+
+
+def test_a_board_that_was_muted_wakes_up_muted_and_can_be_stopped(room):
+    room.mute.set(True)
+    watcher = Watcher(lambda health: room.stop.set() if health.uptime_s > 2 else None)
+    room.observers.append(watcher)
+    room.clock.speed_s = 0.05
+    room.daemon().run()  # there is no source to be opened
+    assert watcher.phases == [Phase.STARTING, Phase.MUTED]
+    assert MUTED in room.light.names
+    assert room.light.names[-1] == OFF
+
+
+def test_mute_is_heard_while_the_microphone_is_away(room):
+    watcher = Watcher()
+
+    def act(health: Health) -> None:
+        if health.phase is Phase.FAULT:
+            room.mute.set(True)
+        elif health.phase is Phase.MUTED:
+            room.mute.set(False)
+
+    watcher.act = act
+    room.observers.append(watcher)
+    room.clock.speed_s = 0.01
+    room.daemon(gone, room.demo()).run()
+    assert watcher.phases == [Phase.STARTING, Phase.FAULT, Phase.MUTED, Phase.STARTING, Phase.LISTENING]
+
+
+# A microphone that gives no sound -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def zeros(tmp_path: Path) -> Path:
+    """An hour of digital silence."""
+    path = tmp_path / "zeros.wav"
+    soundfile.write(path, np.zeros(3600 * 16_000, np.int16), 16_000)
+    return path
+
+
+def test_zeros_are_a_fault_that_ends_with_the_first_sound(room, zeros, tmp_path, undisturbed, caplog):
+    demo, rate_hz = soundfile.read(demo_path(), dtype="float32")
+    dead = tmp_path / "dead.wav"
+    soundfile.write(dead, np.concatenate([demo, np.full(12 * rate_hz, 0.125)]), rate_hz)  # one value is as good as 0
+    late = tmp_path / "late.wav"
+    soundfile.write(late, np.concatenate([np.zeros(20 * rate_hz), demo]), rate_hz)
+    watcher = Watcher()
+    room.observers.append(watcher)
+    room.clock.speed_s = 0.02
+    room.daemon(lambda: Live(dead, room.clock), lambda: Live(late, room.clock)).run()
+    assert watcher.phases == [Phase.STARTING, Phase.LISTENING, Phase.FAULT, Phase.LISTENING]
+    reason = next(health.reason for health in watcher.healths if health.phase is Phase.FAULT)
+    assert reason.startswith(f"the microphone '{dead}' gives no sound, only one and the same value all the time; ")
+    assert complaints(caplog) == [f"{reason} (it is tried again until it works)"]
+    assert said(caplog).count("the microphone works again") == 1
+    # the 20 s of zeros were borne, and nothing that followed was missed
+    n = len(undisturbed)
+    assert same(room.events()[:n], undisturbed)
+    assert [e.label for e in room.events()[n:]] == [e.label for e in undisturbed]
+    assert FAULT in room.light.names
+
+
+def test_a_microphone_that_never_gives_a_sound_is_opened_anew_ever_less_often(room, zeros, caplog):
+    opened_s: list[float] = []
+
+    def open_source() -> Live:
+        opened_s.append(room.clock.now_s)
+        if len(opened_s) == 7:
+            room.stop.set()
+        return Live(zeros, room.clock)
+
+    watcher = Watcher()
+    room.observers.append(watcher)
+    room.clock.speed_s = 0.01
+    totals = room.daemon(*[open_source] * 7).run()
+    waits_s = np.diff(opened_s)
+    for wait_s, patience_s in zip(waits_s, [*STUCK_S, STUCK_S[-1], STUCK_S[-1]], strict=True):
+        assert patience_s <= wait_s <= 4 * patience_s + 5  # this clock goes on with each question, too
+    assert len(complaints(caplog)) == 1
+    assert watcher.phases == [Phase.STARTING, Phase.FAULT]
+    assert watcher.levels == []
+    assert totals.n_blocks == 0
+
+
+def test_a_recording_may_be_silent(room, tmp_path, caplog):
+    soundfile.write(tmp_path / "hush.wav", np.zeros(30 * 16_000, np.int16), 16_000)
+    totals = room.daemon(lambda: Played(tmp_path / "hush.wav", room.clock)).run()
+    assert totals.n_blocks == 1500
+    assert complaints(caplog) == []
+
+
+# The service manager --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def manager(tmp_path, monkeypatch):
+    """A function that gives the messages that have come since it was called last."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+
+        def receive() -> list[str]:
+            messages = []
+            while True:
+                try:
+                    messages.append(listening.recv(4096).decode())
+                except BlockingIOError:
+                    return messages
+
+        yield receive
+
+
+def test_a_daemon_that_waits_for_its_microphone_or_is_muted_is_well(room, manager):
+    """Killing it would not bring the microphone."""
+    room.clock.speed_s = 0.05
+    heard: dict[Phase, list[str]] = {}
+
+    def act(health: Health) -> None:
+        heard.setdefault(health.phase, []).extend(manager())
+        if health.phase is Phase.FAULT and health.uptime_s > 10:
+            room.mute.set(True)
+        if health.phase is Phase.MUTED and health.uptime_s > 20:
+            room.stop.set()
+
+    room.observers.append(Watcher(act))
+    room.daemon(*[gone] * 10).run()
+    assert "READY=1" in heard[Phase.FAULT]
+    assert heard[Phase.FAULT].count("WATCHDOG=1") >= 5
+    assert "STATUS=no microphone was found; plug one in" in heard[Phase.FAULT]
+    assert heard[Phase.MUTED].count("WATCHDOG=1") >= 5
+    assert "STATUS=muted" in heard[Phase.MUTED]
+    assert manager()[-1] == "STOPPING=1"
+
+
+def test_a_microphone_that_delivers_nothing_does_not_feed_the_watchdog(room, manager):
+    """Only what comes of it does: the fault, which is waited for."""
+    room.clock.speed_s = 0.01
+    heard: list[str] = []
+
+    def read() -> None:
+        heard.extend(manager())
+
+    class Dead(Played):
+        def read(self, timeout_s: float = 0.0) -> Block | None:
+            read()
+            return super().read(timeout_s)
+
+    watcher = Watcher(lambda health: room.stop.set() if health.phase is Phase.FAULT else None)
+    room.observers.append(watcher)
+    room.daemon(lambda: Dead(demo_path(), room.clock, fail={0: FOREVER})).run()
+    assert watcher.phases == [Phase.STARTING, Phase.FAULT]
+    assert heard == ["STATUS=starting"]
+
+
+# The real program -----------------------------------------------------------------------------------------------------
+
+
 def started(home: Path, *argv: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "edge", "run", "--source", str(demo_path()), *argv]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -329,7 +665,7 @@ def started(home: Path, *argv: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_real_program_cleanly(home, number):
     process = started(home)
-    assert process.stdout.readline().startswith(LISTENING)
+    assert process.stdout.readline()  # the light
     process.send_signal(number)
     err = process.communicate(timeout=60)[1]
     assert process.returncode == 0
@@ -341,7 +677,7 @@ def test_the_real_program_plays_a_recording_to_its_end(home):
     process = started(home, "--fast")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert out.splitlines()[0].startswith(LISTENING)
+    assert LISTENING in out
     listed = subprocess.run([sys.executable, "-m", "edge", "history", "--json"], capture_output=True, text=True)
     events = [json.loads(line) for line in listed.stdout.splitlines()]
     assert events

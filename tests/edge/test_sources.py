@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from edge.errors import AudioError, SourceError
 from edge.sources import FileSource, InputDevice, MicrophoneSource, Source, input_devices
-from edge.sources.blocks import Blocks
+from edge.sources.blocks import Blocks, Stillness
 from edge.sources.microphone import _stable_names, choose
 
 
@@ -640,3 +640,33 @@ def test_a_closed_microphone_says_so_and_may_be_closed_again(microphone):
     with pytest.raises(SourceError, match="has stopped"):
         while True:
             source.read(1)
+
+
+# A microphone that gives no sound -------------------------------------------------------------------------------------
+
+
+def test_stillness_is_measured_up_to_now_and_over_all_channels():
+    still = Stillness(100)
+    pieces = [
+        ([[5, 0]] * 10, 0.1),
+        ([[5, 0]] * 5, 0.15),  # it adds up
+        ([[5, 0], [5, 1]], 0.0),  # one channel that moves is enough
+        ([[5, 1]] * 3, 0.03),  # from there on
+        ([[5, 2]] * 3, 0.0),  # the step counts as sound
+        ([[5, 2]], 0.01),
+    ]
+    for rows, seconds in pieces:
+        still.push(np.array(rows, np.float32))
+        assert still.seconds == pytest.approx(seconds)
+
+
+@needs_alsa
+def test_a_microphone_says_for_how_long_it_has_given_one_value(microphone):
+    """It hears half a second of noise, then a value that stays, and says so by the clock of its own samples."""
+    held = np.full((44_100 * 3, 2), 0.25)
+    microphone(np.concatenate([noise(0.5, 44_100, 2), held]))
+    with MicrophoneSource() as source:
+        heard = [(source.read(10), source.stuck_s)[1] for _ in range(150)]
+    assert heard[:20] == [0.0] * 20
+    assert heard[149] == pytest.approx(2.5, abs=0.1)
+    assert heard[50:] == sorted(heard[50:])

@@ -1,17 +1,20 @@
-"""The output half of RPi.GPIO's interface, on pins that exist only here.
+"""The part of RPi.GPIO's interface that is used, on pins that exist only here.
 
 A working implementation with the documented behaviour, errors included; `log` keeps every change of a pin. Real
 libraries on real (emulated) pins are exercised by the board test. `hardware_pwm` makes it behave like Jetson.GPIO:
 only those pins can be dimmed, and a dimmed pin is no output any more. `broken` pins fail like a lost connection.
+`levels` is what pins are connected to; one that is pulled up and not connected is high.
 """
 
 from __future__ import annotations
 
 BCM = 11
 OUT, IN = 0, 1
+PUD_UP = 22
 
 log: list[tuple[int, str, float]] = []  # (pin, "in" | "out" | "pwm", level or percent high)
 broken: set[int] = set()
+levels: dict[int, int] = {}
 hardware_pwm: set[int] | None = None
 _mode: int | None = None
 _use: dict[int, str] = {}
@@ -28,9 +31,12 @@ def setwarnings(flag: bool) -> None:
     pass
 
 
-def setup(channel: int, direction: int, *, initial: int) -> None:
+def setup(channel: int, direction: int, pull_up_down: int = 20, initial: int = 0) -> None:
     _check(channel)
-    _put(channel, "out", initial)
+    if direction == OUT:
+        _put(channel, "out", initial)
+    else:
+        _put(channel, "in", int(pull_up_down == PUD_UP))
 
 
 def output(channel: int, value: int) -> None:
@@ -38,6 +44,15 @@ def output(channel: int, value: int) -> None:
     if _use.get(channel) != "out":
         raise RuntimeError("The GPIO channel has not been set up as an OUTPUT")
     _put(channel, "out", value)
+
+
+def input(channel: int) -> int:
+    _check(channel)
+    if channel not in _use:
+        raise RuntimeError("You must setup() the GPIO channel first")
+    if channel in broken:
+        raise RuntimeError("GPIO not allocated")
+    return levels.get(channel, int(state(channel)[1]))
 
 
 def cleanup(channel: int) -> None:

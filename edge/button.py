@@ -1,0 +1,111 @@
+"""A button on a pin that presses the mute switch.
+
+The button connects the pin to ground; the board's own resistor keeps it high otherwise (a Jetson cannot switch one on:
+there, 10 kOhm to 3.3 V are needed). A thread looks at the pin a hundred times a second. That is simpler than it sounds:
+an interrupt on the falling edge would also come when the contact bounces at the release, and unmute.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from typing import Any, Final
+
+from edge.errors import LightError, TonelightError
+from edge.leds.gpio import gpio_library
+from edge.mute import Mute
+from edge.trouble import Trouble
+
+log = logging.getLogger(__name__)
+
+POLL_S: Final = 0.01
+N_EQUAL: Final = 3
+"""The pin counts as up or down once it has been found so this often in a row: contacts bounce for some milliseconds."""
+RETRY_S: Final = 30.0
+"""A pin that cannot be read is opened anew this often."""
+
+
+class Debounce:
+    """Turns what a bouncing contact says into presses."""
+
+    def __init__(self) -> None:
+        self._is_down: bool | None = None  # not known before the contact was steady once
+        self._last = False
+        self._n_equal = 0
+
+    def push(self, is_down: bool) -> bool:
+        """Take one look at the contact; True when this is the moment at which the button was pressed.
+
+        A button that is down from the start was not pressed: it hangs, or its pin is connected to something else.
+        """
+        self._n_equal = self._n_equal + 1 if is_down == self._last else 1
+        self._last = is_down
+        if self._n_equal < N_EQUAL or is_down == self._is_down:
+            return False
+        is_press = is_down and self._is_down is False
+        self._is_down = is_down
+        return is_press
+
+
+class MuteButton:
+    """Moves `mute` at each press of the button on GPIO number `pin`, until it is closed.
+
+    A pin that cannot be read is reported once and tried again: everything else goes on.
+    """
+
+    def __init__(self, pin: int, mute: Mute) -> None:
+        self._pin = pin
+        self._mute = mute
+        self._trouble = Trouble("mute button")
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="mute button", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop looking, and give the pin back."""
+        self._is_over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._is_over.is_set():
+            try:
+                gpio = gpio_library()
+                self._follow(gpio)
+            except LightError as error:  # there is no GPIO library, and the line says which to install
+                self._trouble.begins(error)
+            except Exception as error:  # each library has errors of its own
+                words = " ".join(str(error).split()) or type(error).__name__
+                self._trouble.begins(
+                    TonelightError(
+                        f"mute.button_pin = {self._pin}: GPIO {self._pin} cannot be read: {words}; is this user in the "
+                        'group "gpio", and no other program using the pin? `tonelight mute` works without a button'
+                    )
+                )
+            self._is_over.wait(RETRY_S)
+
+    def _follow(self, gpio: Any) -> None:
+        gpio.setwarnings(False)
+        gpio.setmode(gpio.BCM)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Jetson.GPIO says here that it has no resistor to switch on
+            gpio.setup(self._pin, gpio.IN, pull_up_down=gpio.PUD_UP)
+        try:
+            contact = Debounce()
+            while not self._is_over.is_set():
+                if contact.push(gpio.input(self._pin) == 0):
+                    self._press()
+                self._trouble.ends()
+                self._is_over.wait(POLL_S)
+        finally:
+            gpio.cleanup(self._pin)
+
+    def _press(self) -> None:
+        try:
+            self._mute.set(not self._mute.is_on)
+        except OSError as error:
+            log.error(
+                "%s: the mute switch has moved, but that cannot be kept: %s; it is forgotten at the next start",
+                self._mute.path,
+                error.strerror,
+            )

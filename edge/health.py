@@ -1,0 +1,82 @@
+"""How the daemon is, as a file for whoever asks: `doctor`, `mute`, scripts.
+
+It lies in the runtime folder, which is memory and not the SD card, is replaced as a whole about once a second, and is
+gone when the daemon has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from edge.events import Score
+from edge.history import Event
+from edge.observers import Health
+
+SILENT_S: Final = 10.0
+"""A daemon that has not said for so long how it is hangs."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What the file says. `mono_s` is when, on the clock that all processes share (CLOCK_MONOTONIC).
+
+    `level_db` is that of the loudest frame since the report before, dB relative to full scale; None where nothing was
+    heard. The rest is `edge.observers.Health`.
+    """
+
+    mono_s: float
+    level_db: float | None
+    health: Health
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was written."""
+        return time.monotonic() - self.mono_s
+
+
+class HealthFile:
+    """An observer that keeps the file `path` up to date."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self.path = path
+        self._clock = clock
+        self._level_db: float | None = None
+
+    def on_level(self, level_db: float, speaking: bool) -> None:
+        """Keep the loudest."""
+        self._level_db = level_db if self._level_db is None else max(self._level_db, level_db)
+
+    def on_score(self, score: Score) -> None:
+        """Not in the file: what is felt is nobody's business there."""
+
+    def on_event(self, event: Event) -> None:
+        """Not in the file either."""
+
+    def on_health(self, health: Health) -> None:
+        """Write the file anew. Where that is not possible there is none: nothing depends on it."""
+        text = msgspec.json.encode(Report(self._clock(), self._level_db, health))
+        self._level_db = None
+        new = self.path.with_name(f".{self.path.name}.new")
+        with contextlib.suppress(OSError):
+            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            new.write_bytes(text)
+            new.chmod(0o644)  # the unit's umask would keep it from the one who asks
+            new.replace(self.path)
+
+    def close(self) -> None:
+        """Remove the file: nobody is there any more."""
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+
+
+def read_report(path: Path) -> Report | None:
+    """What the daemon said last; None where none runs, or none whose file may be read."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Report)
+    except (OSError, msgspec.DecodeError):
+        return None
