@@ -6,6 +6,7 @@ switch.mqtt and event.mqtt. The templates are rendered as it does, from what a b
 
 import json
 import re
+from pathlib import Path
 
 import jinja2.sandbox
 import msgspec
@@ -138,6 +139,20 @@ def test_every_name_has_an_id_of_its_own(one, other):
     for node in (one, other):
         assert re.fullmatch("[a-zA-Z0-9_]+", unique_id(node))
     assert (unique_id(one) == unique_id(other)) == (one == other)
+
+
+def test_the_dashboard_shows_what_there_is(told):
+    page = (Path(__file__).parents[2] / "examples" / "home_assistant_dashboard.yaml").read_text(encoding="utf-8")
+    # Home Assistant makes the names of entities of those of device and entity
+    there = {
+        f"{entity['platform']}.{told['device']['name']} {entity['name']}".lower().replace(" ", "_")
+        for entity in told["components"].values()
+    }
+    asked = set(re.findall(r"\b[a-z_]+\.tonelight_kitchen_[a-z_]+", page))
+    assert asked == there
+    generic = {name.replace(".tonelight_kitchen", "") for name in there}
+    for platform, name in re.findall(r"'([a-z_]+)\.' ~ id ~ '_([a-z_]+)'", page):
+        assert f"{platform}_{name}" in generic
 
 
 def _of(entity, topic: str) -> bool:

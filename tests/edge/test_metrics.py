@@ -20,6 +20,7 @@ from edge.labels import EMOTIONS  # noqa: E402
 from edge.metrics import MetricsObserver, MetricsSettings  # noqa: E402
 from edge.observers import Phase  # noqa: E402
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 HERE = MetricsSettings(port=0)  # any port that is free
 
 
@@ -189,6 +190,16 @@ def test_the_end_frees_the_port_even_while_somebody_is_served(observer):
         observer.close()
         with socket.socket() as sock:
             assert sock.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.mark.parametrize("example", ["grafana_dashboard.json", "tonelight_alerts.yml"])
+def test_the_examples_ask_for_what_there_is(example, observer):
+    observer.on_health(health())
+    observer.on_level(-30.0, False)
+    there = {name for name, _ in figures(observer)}
+    asked = set(re.findall(r"\b(?:tonelight|process)_[a-z_]+(?![a-z_.]*yml)\b", (EXAMPLES / example).read_text()))
+    assert len(asked) >= 3
+    assert asked - there == set()
 
 
 @pytest.mark.parametrize(

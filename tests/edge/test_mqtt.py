@@ -308,7 +308,10 @@ def test_two_boards_of_one_name(board, listener, caplog):
 def test_a_wrong_password_and_then_the_right_one(tmp_path, mosquitto, board, caplog):
     subprocess.run(["mosquitto_passwd", "-b", "-c", mosquitto.folder / "users", "kitchen", "right"], check=True)
     (mosquitto.folder / "access").write_text(
-        "user kitchen\ntopic readwrite tonelight/kitchen/#\ntopic write homeassistant/device/#\n"
+        # the rules of docs/mqtt.md
+        "pattern readwrite tonelight/%u/#\n"
+        "pattern write homeassistant/device/+/config\n"
+        "pattern read homeassistant/status\n"
     )
     mosquitto.stop()
     mosquitto.configure(f"password_file {mosquitto.folder}/users", f"acl_file {mosquitto.folder}/access")
@@ -317,6 +320,7 @@ def test_a_wrong_password_and_then_the_right_one(tmp_path, mosquitto, board, cap
     secret.write_text("wrong\n")
     secret.chmod(0o600)
     observer = board(username="kitchen", password_file=str(secret))
+    observer.on_health(health())
     observer.on_event(event())
     until(lambda: "refuses this device: Not authorized; check mqtt.username and the password" in caplog.text)
     assert observer.n_waiting == 1
