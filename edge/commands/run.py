@@ -15,12 +15,16 @@ from types import FrameType
 
 from edge import config
 from edge.bundle import Bundle, load_bundle
-from edge.commands.common import open_pipeline
+from edge.button import MuteButton
+from edge.clock import SystemClock
+from edge.commands.common import microphone_of, open_pipeline
 from edge.config import Config
-from edge.daemon import Daemon, SystemClock
+from edge.daemon import Daemon
 from edge.errors import SourceError
+from edge.health import HealthFile
 from edge.history import History
 from edge.leds import Lights, open_backend
+from edge.mute import Mute
 from edge.pipeline import Pipeline
 from edge.probation import Probation
 from edge.sources import FileSource, MicrophoneSource, Source, input_devices
@@ -38,23 +42,27 @@ def run(args: argparse.Namespace) -> int:
     with _log_to_stderr(), _stop_on_signals() as stop:
         loaded = config.load(args.config)
         # What the bundle is not to blame for comes first.
-        open_source = _source(args.source, loaded, realtime=not args.fast)
+        mute = Mute(config.mute_path())
+        open_source = _source(args.source, loaded, mute, realtime=not args.fast)
         history = None
         if loaded.history.enabled:
             history = History(loaded.history_path, loaded.history.max_mb, loaded.history.max_days)
         probation = Probation(Store())
         bundle, pipeline = _listener(args.bundle, loaded, probation)
-        Daemon(
-            open_source=open_source,
-            pipeline=pipeline,
-            lights=Lights(open_backend(loaded.leds), loaded.leds.brightness, loaded.leds.colours),
-            history=history,
-            clock=SystemClock(),
-            stop=stop,
-            node=loaded.node_name,
-            model=bundle.id,
-            stop_after_silence_s=loaded.stop_after_silence_s,
-        ).run()
+        with _mute_button(loaded, mute):
+            Daemon(
+                open_source=open_source,
+                pipeline=pipeline,
+                lights=Lights(open_backend(loaded.leds), loaded.leds.brightness, loaded.leds.colours),
+                history=history,
+                clock=SystemClock(),
+                stop=stop,
+                node=loaded.node_name,
+                model=bundle.id,
+                stop_after_silence_s=loaded.stop_after_silence_s,
+                observers=[HealthFile(config.health_path()), probation],
+                mute=mute,
+            ).run()
         probation.end()
     return 0
 
@@ -77,7 +85,18 @@ def _open(folder: Path) -> tuple[Bundle, Pipeline]:
     return bundle, open_pipeline(bundle)
 
 
-def _source(wanted: str, loaded: Config, realtime: bool) -> Callable[[], Source]:
+@contextmanager
+def _mute_button(loaded: Config, mute: Mute) -> Iterator[None]:
+    """The button that presses `mute`, if there is one."""
+    button = None if loaded.mute.button_pin is None else MuteButton(loaded.mute.button_pin, mute)
+    try:
+        yield
+    finally:
+        if button is not None:
+            button.close()
+
+
+def _source(wanted: str, loaded: Config, mute: Mute, realtime: bool) -> Callable[[], Source]:
     """How to open what --source asks for. A recording is opened here, so that trouble with it is the first thing said.
 
     Raises:
@@ -87,9 +106,12 @@ def _source(wanted: str, loaded: Config, realtime: bool) -> Callable[[], Source]
     device, block_ms = loaded.audio.device, loaded.audio.block_ms
     if wanted == "auto":
         try:
-            # Some sound cards exist only in a configuration file: what counts is that one delivers.
-            with MicrophoneSource(device, block_ms) as microphone:
-                microphone.read(2.0)
+            if mute.is_on:
+                microphone_of(loaded, input_devices())
+            else:
+                # Some sound cards exist only in a configuration file: what counts is that one delivers.
+                with MicrophoneSource(device, block_ms) as microphone:
+                    microphone.read(2.0)
             wanted = "mic"
         except SourceError as error:
             log.warning("%s", error)
@@ -98,8 +120,8 @@ def _source(wanted: str, loaded: Config, realtime: bool) -> Callable[[], Source]
     if wanted == "mic":
         input_devices()
         return lambda: MicrophoneSource(device, block_ms)
-    recording = FileSource(wanted, block_ms, realtime)
-    return lambda: recording
+    FileSource(wanted, block_ms).close()
+    return lambda: FileSource(wanted, block_ms, realtime)  # after a mute, it begins anew
 
 
 @contextmanager
