@@ -10,12 +10,10 @@ from edge.errors import LightError
 from edge.events import UNCERTAIN, Detection, Score
 from edge.labels import EMOTIONS
 from edge.leds.base import (
-    BLACK,
     COLOURS,
     FAULT,
     LISTENING,
     MUTED,
-    OFF,
     STARTING,
     WHITE,
     LightBackend,
@@ -32,7 +30,7 @@ HOLD_S: Final = 5.0
 """How long the last thing heard stays visible when nothing follows."""
 
 _RED: Rgb = (1.0, 0.0, 0.0)
-_STATUS_COLOURS: Final[Mapping[str, Rgb]] = {STARTING: WHITE, LISTENING: WHITE, MUTED: _RED, FAULT: _RED, OFF: BLACK}
+_STATUS_COLOURS: Final[Mapping[str, Rgb]] = {STARTING: WHITE, LISTENING: WHITE, MUTED: _RED, FAULT: _RED}
 # How strong: an emotion that is sure outshines a voice that is not, and both what is only a sign of life.
 _STRENGTH: Final[Mapping[str, float]] = {UNCERTAIN: 0.6, STARTING: 0.4, LISTENING: 0.3, MUTED: 0.5}
 _DIMMEST: Final = 0.25  # a barely recognised emotion must still be visible
@@ -102,16 +100,6 @@ class Lights:
         if phase != self._phase:
             self._phase = phase
             self._set(phase.value, 0.0, None)
-
-    def show_idle(self) -> None:
-        """Nobody is speaking: a short dim blip every few seconds says that the device is listening."""
-        self._phase = Phase.LISTENING
-        self._set(LISTENING, 0.0, None)
-
-    def show_off(self) -> None:
-        """Nothing is to be seen, until something else is shown."""
-        self._phase = None
-        self._set(OFF, 0.0, None)
 
     def tick(self, now_s: float) -> None:
         """Bring the light to where it should be at `now_s` (any clock that only runs forward).
