@@ -71,6 +71,7 @@ class Probation:
                 raise
             if not self._is_on:
                 self._n_starts += 1
+            self._is_on = False  # nothing listens with it
             if not self._count(self._n_starts):
                 return self._resort(load, error)
             raise BundleError(
@@ -81,7 +82,7 @@ class Probation:
         return loaded
 
     def end(self) -> None:
-        """The daemon has ended in good order: this start does not count."""
+        """The daemon has ended, or left the bundle, in good order: this start does not count."""
         if self._is_on:
             self._is_on = False
             self._count(self._n_starts - 1)

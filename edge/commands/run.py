@@ -23,10 +23,11 @@ from edge.daemon import Daemon
 from edge.errors import SourceError
 from edge.health import HealthFile
 from edge.history import History
-from edge.leds import Lights, open_backend
+from edge.leds import open_lights
 from edge.mute import Mute
 from edge.pipeline import Pipeline
 from edge.probation import Probation
+from edge.reload import Reload, Request
 from edge.sources import FileSource, MicrophoneSource, Source, input_devices
 from edge.store import Store
 
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         TonelightError: the configuration, the model, the light, PortAudio or the recording cannot be used.
     """
-    with _log_to_stderr(), _stop_on_signals() as stop:
+    with _log_to_stderr(), _stop_on_signals() as stop, _reload_on_hangup() as request:
         loaded = config.load(args.config)
         # What the bundle is not to blame for comes first.
         mute = Mute(config.mute_path())
@@ -47,13 +48,24 @@ def run(args: argparse.Namespace) -> int:
         history = None
         if loaded.history.enabled:
             history = History(loaded.history_path, loaded.history.max_mb, loaded.history.max_days)
-        probation = Probation(Store())
+        store = Store()
+        probation = Probation(store)
         bundle, pipeline = _listener(args.bundle, loaded, probation)
+        lights = open_lights(loaded.leds)
+        reload = Reload(
+            request,
+            loaded=loaded,
+            bundle=bundle,
+            lights=lights,
+            read=lambda: config.load(args.config),
+            look=lambda fresh: load_bundle(_named(args.bundle, fresh) or store.active_path),
+            open_bundle=lambda fresh: _listener(args.bundle, fresh, probation),
+        )
         with _mute_button(loaded, mute):
             Daemon(
                 open_source=open_source,
                 pipeline=pipeline,
-                lights=Lights(open_backend(loaded.leds), loaded.leds.brightness, loaded.leds.colours),
+                lights=lights,
                 history=history,
                 clock=SystemClock(),
                 stop=stop,
@@ -62,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
                 stop_after_silence_s=loaded.stop_after_silence_s,
                 observers=[HealthFile(config.health_path()), probation],
                 mute=mute,
+                reload=reload,
             ).run()
         probation.end()
     return 0
@@ -75,9 +88,17 @@ def _listener(chosen: Path | None, loaded: Config, probation: Probation) -> tupl
     Raises:
         BundleError: it is missing, damaged or unknown, or computes something else here than it did at export.
     """
-    if chosen is None and loaded.model.bundle:
-        chosen = Path(loaded.model.bundle)
-    return probation.begin(_open) if chosen is None else _open(chosen)
+    named = _named(chosen, loaded)
+    if named is None:
+        return probation.begin(_open)
+    opened = _open(named)
+    probation.end()  # of the one before, at a reload
+    return opened
+
+
+def _named(chosen: Path | None, loaded: Config) -> Path | None:
+    """The folder that somebody named; None for the activated bundle."""
+    return Path(loaded.model.bundle) if chosen is None and loaded.model.bundle else chosen
 
 
 def _open(folder: Path) -> tuple[Bundle, Pipeline]:
@@ -140,6 +161,28 @@ def _stop_on_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _reload_on_hangup() -> Iterator[Request]:
+    """Set by SIGHUP where a service manager runs this, as it can mean nothing else there.
+
+    Otherwise it means that the terminal has been closed: an end in good order, unless `nohup` forbids even that.
+    """
+    request = Request()
+
+    def on_hangup(number: int, frame: FrameType | None) -> None:
+        request.is_made = True
+
+    before = signal.getsignal(signal.SIGHUP)
+    if "NOTIFY_SOCKET" in os.environ:
+        signal.signal(signal.SIGHUP, on_hangup)
+    elif before is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
+    try:
+        yield request
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 class _Sentence(logging.Formatter):
