@@ -24,7 +24,10 @@ from edge.errors import SourceError
 from edge.health import HealthFile
 from edge.history import History
 from edge.leds import open_lights
+from edge.metrics import MetricsObserver
+from edge.mqtt import MqttObserver
 from edge.mute import Mute
+from edge.observers import Observer
 from edge.pipeline import Pipeline
 from edge.probation import Probation
 from edge.reload import Reload, Request
@@ -45,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
         # What the bundle is not to blame for comes first.
         mute = Mute(config.mute_path())
         open_source = _source(args.source, loaded, mute, realtime=not args.fast)
+        observers = _observers(loaded, mute)
         history = None
         if loaded.history.enabled:
             history = History(loaded.history_path, loaded.history.max_mb, loaded.history.max_days)
@@ -72,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
                 node=loaded.node_name,
                 model=bundle.id,
                 stop_after_silence_s=loaded.stop_after_silence_s,
-                observers=[HealthFile(config.health_path()), probation],
+                observers=[HealthFile(config.health_path()), probation, *observers],
                 mute=mute,
                 reload=reload,
             ).run()
@@ -104,6 +108,20 @@ def _named(chosen: Path | None, loaded: Config) -> Path | None:
 def _open(folder: Path) -> tuple[Bundle, Pipeline]:
     bundle = load_bundle(folder)
     return bundle, open_pipeline(bundle)
+
+
+def _observers(loaded: Config, mute: Mute) -> list[Observer]:
+    """MQTT and metrics, where they are asked for.
+
+    Raises:
+        ConfigError: a library is not installed, or a file, an address or the name of this device cannot be used.
+    """
+    observers: list[Observer] = []
+    if loaded.mqtt.enabled:
+        observers.append(MqttObserver(loaded.mqtt, node=loaded.node_name, mute=mute))
+    if loaded.metrics.enabled:
+        observers.append(MetricsObserver(loaded.metrics, node=loaded.node_name))
+    return observers
 
 
 @contextmanager
