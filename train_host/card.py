@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import TYPE_CHECKING
 
 from edge.bundle import Manifest, StreamModel
-from edge.labels import EMOTIONS
+from edge.labels import EMOTIONS, HIGH, LOW
 
 if TYPE_CHECKING:
     from train_host.adapt import Personal
@@ -71,10 +72,16 @@ def render(
         return "\n\n".join(part.strip() for part in parts) + "\n"
     parts += [
         "The exported model, run over whole recordings by the device's own pipeline (`tonelight listen`), all eight "
-        "answers allowed. UAR is the mean over the emotions of the share recognised (unweighted average recall).",
+        "answers allowed. UAR is the mean over the emotions of the share recognised (unweighted average recall). "
+        "*Named* are the recordings that are sure enough for the name of an emotion, the others are `uncertain`; "
+        "*activation* is high (" + ", ".join(HIGH) + ") or low (" + ", ".join(LOW) + "), and always told.",
         "### Speakers it was not trained on\n",
-        "These speakers decided nothing but the temperature and the thresholds. They come from the same corpora, so "
-        "the rooms and microphones are known to the model: **expect less of a voice and a room at home**.",
+        "These speakers decided nothing but the temperature, the thresholds and the calibration of the activation. "
+        "They come from the same corpora, so the rooms and microphones are known to the model: **expect less of a "
+        "voice and a room at home**.",
+        f"From {100 * manifest.decision.uncertain_below:.1f}% of confidence on an emotion is named: of these "
+        f"recordings {_percent(measured.validation.named)}% are, and {_percent(measured.validation.accuracy_named)}% "
+        "of the names are right.",
         _figures(measured.validation),
         _confusion(measured.validation),
         "### Speakers it was trained on\n",
@@ -114,19 +121,30 @@ def _figures(scores: Scores) -> str:
         (name, scores.of(lambda clip, n=name: clip.corpus == n)) for name in sorted({c.corpus for c in scores.clips})
     ]
     return _table(
-        ("corpus", "clips", "UAR %", "accuracy %", "calibration error", "speech found %"),
+        (
+            *("corpus", "clips", "UAR %", "accuracy %", "calibration error", "named %", "of these right %"),
+            *("activation UAR %", "activation calibration error", "speech found %"),
+        ),
         [
             (
                 name,
                 str(len(part.clips)),
-                f"{100 * part.uar:.1f}",
-                f"{100 * part.accuracy:.1f}",
+                _percent(part.uar),
+                _percent(part.accuracy),
                 f"{part.calibration_error:.3f}",
-                f"{100 * part.speech_found:.1f}",
+                _percent(part.named),
+                _percent(part.accuracy_named),
+                _percent(part.activation_uar),
+                "–" if isnan(part.activation_calibration_error) else f"{part.activation_calibration_error:.3f}",
+                _percent(part.speech_found),
             )
             for name, part in rows
         ],
     )
+
+
+def _percent(share: float) -> str:
+    return "–" if isnan(share) else f"{100 * share:.1f}"
 
 
 def _confusion(scores: Scores) -> str:

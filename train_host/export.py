@@ -24,7 +24,7 @@ from edge.events import Detection
 from edge.frontend import FrontEnd
 from edge.labels import EMOTIONS
 from edge.pipeline import Pipeline, verify_golden
-from edge.smoothing import DecisionConfig
+from edge.smoothing import DecisionConfig, activation_log_odds
 from train_host import card
 from train_host.adapt import load_personal
 from train_host.convert import convert, load_sequences
@@ -32,7 +32,7 @@ from train_host.corpora.clip import Clip
 from train_host.corpora.known import KNOWN
 from train_host.errors import ExportError
 from train_host.golden import golden_signal
-from train_host.metrics import fit_temperature
+from train_host.metrics import activation_of, fit_activation, fit_temperature
 from train_host.recipes import Recipe
 from train_host.scoring import Scores, score
 from train_host.train import SEQUENCES, VALIDATION, RunInfo, load_model
@@ -94,7 +94,12 @@ def export(
         tensors = convert(recipe, run / "weights.npz", quantization, run / SEQUENCES, draft)
         (draft / "tensors.json").unlink()
         temperature = fit_temperature(logits, truth)
-        decision = decide(logits, temperature)
+        if personal is None and not np.isfinite(logits).all():
+            console.print(
+                "this run was trained by an earlier version, which kept only the emotions of each corpus: the "
+                "thresholds are too high for a device that may answer all eight; train again for better ones"
+            )
+        decision = decide(logits, truth, temperature)
         manifest = Manifest(
             schema=SCHEMA,
             name=name,
@@ -135,13 +140,19 @@ def export(
         if personal is not None and personal.uar_before is not None and personal.uar_after is not None:
             metrics |= {"uar_own_clips_before": personal.uar_before, "uar_own_clips_after": personal.uar_after}
         if measured is not None:
+            new = measured.validation
             metrics |= {
-                "uar_validation_speakers": measured.validation.uar,
-                "accuracy_validation_speakers": measured.validation.accuracy,
-                "calibration_error_validation_speakers": measured.validation.calibration_error,
+                "uar_validation_speakers": new.uar,
+                "accuracy_validation_speakers": new.accuracy,
+                "calibration_error_validation_speakers": new.calibration_error,
+                "named_validation_speakers": new.named,
+                "accuracy_named_validation_speakers": new.accuracy_named,
+                "activation_uar_validation_speakers": new.activation_uar,
+                "activation_calibration_error_validation_speakers": new.activation_calibration_error,
                 "uar_training_speakers": measured.training.uar,
             }
-        manifest = msgspec.structs.replace(manifest, metrics={k: round(v, 4) for k, v in metrics.items()})
+        rounded = {name: round(value, 4) for name, value in metrics.items() if np.isfinite(value)}
+        manifest = msgspec.structs.replace(manifest, metrics=rounded)
         size = (draft / MODEL).stat().st_size
         (draft / CARD).write_text(card.render(manifest, info, parity, measured, size, personal))
         _write_manifest(draft, manifest)
@@ -175,11 +186,13 @@ def check_target(out: Path, name: str, version: str) -> Path:
     return target
 
 
-def decide(logits: Float32, temperature: float) -> DecisionConfig:
-    """Thresholds from the validation speakers' logits: an emotion is named for `COVERAGE` of the segments."""
-    scaled = logits / temperature
-    exponential = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    confidence = (exponential / exponential.sum(axis=1, keepdims=True)).max(axis=1)
+def decide(logits: Float32, truth: NDArray[np.int64], temperature: float) -> DecisionConfig:
+    """Thresholds from the validation speakers' logits: an emotion is named for `COVERAGE` of the segments, the
+    activation is calibrated on those that have one."""
+    probs = _softmax(logits / temperature)
+    confidence = probs.max(axis=1)
+    kinds = activation_of(truth)
+    scale, offset = fit_activation(activation_log_odds(probs[kinds >= 0], EMOTIONS), kinds[kinds >= 0] == 0)
     # 0.99 at the most: the smoothed share of an emotion never reaches 1
     threshold = min(0.99, round(float(np.quantile(confidence, 1 - COVERAGE)), 3))
     return DecisionConfig(
@@ -188,6 +201,8 @@ def decide(logits: Float32, temperature: float) -> DecisionConfig:
         enter=threshold,
         exit=round(0.8 * threshold, 3),
         uncertain_below=threshold,
+        activation_scale=round(scale, 4),
+        activation_offset=round(offset, 4),
     )
 
 

@@ -7,6 +7,8 @@ import scipy.optimize
 import scipy.special
 from numpy.typing import ArrayLike, NDArray
 
+from edge.labels import EMOTIONS, HIGH, LOW
+
 
 def confusion(truth: ArrayLike, answers: ArrayLike, n_labels: int) -> NDArray[np.int64]:
     """Counts, rows the truth, columns the answers: `(n_labels, n_labels + 1)`; the last column is no answer."""
@@ -49,6 +51,20 @@ def fit_temperature(logits: NDArray[np.float32], truth: ArrayLike) -> float:
         return float(np.mean(log_sum - scaled[np.arange(len(truth)), truth]))
 
     return float(candidates[np.argmin([loss(temperature) for temperature in candidates])])
+
+
+def activation_of(emotions: ArrayLike) -> NDArray[np.int64]:
+    """Activation of emotions given as indices into `EMOTIONS`, shape `(n,)`: 0 high, 1 low, -1 neither."""
+    kinds = np.array([0 if emotion in HIGH else 1 if emotion in LOW else -1 for emotion in EMOTIONS], np.int64)
+    return np.asarray(kinds[np.asarray(emotions, np.int64)])
+
+
+def activation_answers(activation: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Answers, 0 high, 1 low, -1 none, and the confidence in each, of probabilities `(n,)` that the activation is high;
+    nan where no speech was found."""
+    activation = np.asarray(activation, np.float64)
+    answers = np.where(np.isnan(activation), -1, np.where(activation >= 0.5, 0, 1)).astype(np.int64)
+    return answers, np.nan_to_num(np.maximum(activation, 1 - activation))
 
 
 def fit_activation(log_odds: NDArray[np.float64], is_high: ArrayLike) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,10 +53,12 @@ def confusion(counts: NDArray[np.int64], labels: Sequence[str], title: str, out:
     plt.close(figure)
 
 
-def coverage(shares: NDArray[np.float64], out: Path) -> None:
-    """Risk-coverage curve: `shares[i]` is the share right among the most confident `(i + 1) / len(shares)`."""
+def coverage(curves: Mapping[str, NDArray[np.float64]], out: Path) -> None:
+    """Risk-coverage curves by name: `[i]` is the share right among the most confident `(i + 1) / n`."""
     figure, axes = plt.subplots(figsize=(5, 4), layout="constrained")
-    axes.plot(100 * np.arange(1, len(shares) + 1) / len(shares), 100 * shares, ".-", color="tab:blue")
+    for name, shares in curves.items():
+        axes.plot(100 * np.arange(1, len(shares) + 1) / len(shares), 100 * shares, ".-", label=name)
+    axes.legend(loc="lower left")
     axes.set(xlabel="coverage in %, most confident first", ylabel="accuracy in %", xlim=(-2, 102), ylim=(-2, 102))
     figure.savefig(out, dpi=120)
     plt.close(figure)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edge.labels import EMOTIONS
 from train_host import plots
+from train_host.evaluate.adaptation import CONDITIONS, N_CLIPS, N_KEPT, Adaptation
 from train_host.evaluate.result import N_COVERAGES, Bin, CorpusResult, Emotions, Result, Speaker, uar
 
 N_RESAMPLES: Final = 2000
@@ -32,7 +33,10 @@ mean over the emotions of the share recognised (unweighted average recall), in p
 that the corpus has, and *of 8* is the same with all eight answers allowed, as the light gives them. A recording in
 which no speech was found counts as wrong. **Float** is the trained Keras model on the same features. Counts are added
 up over folds; `±` is the standard deviation over seeds; the interval holds 95% of 2000 draws of speakers. ECE is the
-expected calibration error of the device's own confidence, 15 bins. No tested speaker was trained on, stopped on or
+expected calibration error of the device's own confidence, 15 bins. **Activation** is high (angry, happy, fearful,
+surprised) or low (sad, calm, neutral), as the device tells it, calibrated on the validation speakers; disgust counts
+for neither. **Named** are the recordings sure enough for the name of an emotion, the others are `uncertain`; *at 70%
+coverage* is among the most confident seven of ten. No tested speaker was trained on, stopped on or
 calibrated on, except in rows marked **leaky**: there the recordings were split by chance, voices are on both sides, and
 the figure says how well a model remembers voices. Such rows are here because most published figures are of that kind.
 """
@@ -86,21 +90,39 @@ class Row:
             for folds in self.seeds
         ]
 
-    def bins(self, of: Callable[[CorpusResult], Sequence[Bin]] = lambda corpus: corpus.calibration) -> list[Bin]:
+    @property
+    def bins(self) -> list[Bin]:
         """Histogram of confidence over all folds and seeds."""
+        return self._bins(lambda corpus: corpus.calibration)
+
+    @property
+    def activation_bins(self) -> list[Bin]:
+        """The same of the activation."""
+        return self._bins(lambda corpus: corpus.activation_calibration)
+
+    def _bins(self, of: Callable[[CorpusResult], Sequence[Bin]]) -> list[Bin]:
         each = [of(result.corpora[self.corpus]) for result in self.results]
         return [
             Bin(sum(b.n for b in same), sum(b.confidence for b in same), sum(b.n_right for b in same))
             for same in zip(*each, strict=True)
         ]
 
-    def coverage(
-        self, of: Callable[[CorpusResult], Sequence[float]] = lambda corpus: corpus.coverage
-    ) -> NDArray[np.float64]:
+    @property
+    def coverage(self) -> NDArray[np.float64]:
         """Share right at each coverage, each fold with its own threshold, folds by their number of clips."""
-        corpora = [result.corpora[self.corpus] for result in self.results]
-        weights = [sum(b.n for b in corpus.calibration) for corpus in corpora]
-        return np.average([of(corpus) for corpus in corpora], axis=0, weights=weights)
+        return self._coverage(lambda corpus: (corpus.coverage, corpus.calibration))
+
+    @property
+    def activation_coverage(self) -> NDArray[np.float64] | None:
+        """The same of the activation; None where no clip has one."""
+        if not any(b.n for b in self.activation_bins):
+            return None
+        return self._coverage(lambda corpus: (corpus.activation_coverage, corpus.activation_calibration))
+
+    def _coverage(self, of: Callable[[CorpusResult], tuple[Sequence[float], Sequence[Bin]]]) -> NDArray[np.float64]:
+        each = [of(result.corpora[self.corpus]) for result in self.results]
+        weights = [sum(b.n for b in bins) for _, bins in each]
+        return np.average([shares for shares, _ in each], axis=0, weights=weights)
 
     @cached_property
     def interval(self) -> tuple[float, float] | None:
@@ -230,7 +252,7 @@ def rows_of(results: Sequence[Result], protocol: str, corpus: str) -> tuple[list
 # --- the document -----------------------------------------------------------------------------------------------------
 
 
-def write(results: Sequence[Result], path: Path) -> None:
+def write(results: Sequence[Result], path: Path, adaptations: Sequence[Adaptation] = ()) -> None:
     """Write the document to `path`, its plots into a folder beside it that is named after it."""
     folder = path.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
@@ -247,6 +269,7 @@ def write(results: Sequence[Result], path: Path) -> None:
     if any(result.protocol == "random" for result in results):
         parts += _random(results)
     parts += _noise(results)
+    parts += _adapted(adaptations)
     path.write_text("\n\n".join(part.strip() for part in parts if part.strip()) + "\n", encoding="utf-8")
 
 
@@ -317,7 +340,7 @@ def _summary(rows: list[Row], leaky: list[Row]) -> str:
                 _mean(row.uars_of_8),
                 _mean([accuracy(counts) for counts in row.counts()]),
                 _mean([macro_f1(counts) for counts in row.counts()]),
-                f"{calibration_error(row.bins()):.3f}",
+                f"{calibration_error(row.bins):.3f}",
                 str(len(row.seeds)),
                 str(int(row.counts()[0].sum())),
             )
@@ -330,7 +353,7 @@ def _details(rows: list[Row], leaky: list[Row]) -> str:
     marked = [*((row.recipe, row) for row in rows), *((f"{row.recipe}, **leaky**: random split", row) for row in leaky)]
     lines = []
     for name, row in marked:
-        at, full = row.coverage()[round(COVERAGE * N_COVERAGES) - 1], row.coverage()[-1]
+        named, right = _named(row)
         speaker, worst = row.worst_speaker
         lines.append(
             (
@@ -338,9 +361,11 @@ def _details(rows: list[Row], leaky: list[Row]) -> str:
                 *(_gender(row, gender) for gender in ("female", "male")),
                 f"{100 * worst:.1f} ({speaker})",
                 _mean([uar(counts) for counts in row.activation if counts.any()]),
-                f"{calibration_error(row.bins(lambda corpus: corpus.activation_calibration)):.3f}",
-                f"{100 * at:.1f} ({100 * (at - full):+.1f})",
-                f"{100 * _certain(row):.1f}",
+                "–" if row.activation_coverage is None else f"{calibration_error(row.activation_bins):.3f}",
+                _at_coverage(row.activation_coverage),
+                _at_coverage(row.coverage),
+                f"{100 * named:.1f}",
+                "–" if right is None else f"{100 * right:.1f}",
             )
         )
     return _table(
@@ -351,8 +376,10 @@ def _details(rows: list[Row], leaky: list[Row]) -> str:
             "worst speaker",
             "activation (UAR of 2)",
             "activation ECE",
+            "activation, accuracy at 70% coverage",
             "accuracy of 8 at 70% coverage",
-            "answered with certainty",
+            "named",
+            "of these right",
         ),
         lines,
     )
@@ -363,9 +390,20 @@ def _gender(row: Row, gender: str) -> str:
     return _mean([uar(c) for c in counts])
 
 
-def _certain(row: Row) -> float:
+def _at_coverage(shares: NDArray[np.float64] | None) -> str:
+    """Share right among the most confident, and what that is more than among all."""
+    if shares is None:
+        return "–"
+    at, full = shares[round(COVERAGE * N_COVERAGES) - 1], shares[-1]
+    return f"{100 * at:.1f} ({100 * (at - full):+.1f})"
+
+
+def _named(row: Row) -> tuple[float, float | None]:
+    """Share of the clips that the device gives the name of an emotion, and share of the names that are right."""
     corpora = [result.corpora[row.corpus] for result in row.results]
-    return sum(c.n_certain for c in corpora) / max(1, sum(b.n for c in corpora for b in c.calibration))
+    n_named, n_right = sum(c.n_certain for c in corpora), sum(c.n_certain_right for c in corpora)
+    named = n_named / max(1, sum(b.n for c in corpora for b in c.calibration))
+    return named, n_right / n_named if n_named else None
 
 
 def _quantization(rows: list[Row]) -> str:
@@ -395,11 +433,16 @@ def _classes(row: Row) -> str:
 def _plots(row: Row, folder: Path, name: str) -> list[str]:
     stem = "".join(letter if letter.isalnum() else "-" for letter in f"{name}-{row.recipe}".replace("*", ""))
     images = []
-    for what, draw in (
+    coverages = {"emotion, of 8": row.coverage}
+    drawn: list[tuple[str, Callable[[Path], None]]] = [
         ("confusion", lambda out: plots.confusion(np.sum(row.counts(), axis=0), EMOTIONS, f"{name}, all seeds", out)),
-        ("coverage", lambda out: plots.coverage(row.coverage(), out)),
-        ("reliability", lambda out: plots.reliability(row.bins(), out)),
-    ):
+        ("coverage", lambda out: plots.coverage(coverages, out)),
+        ("reliability", lambda out: plots.reliability(row.bins, out)),
+    ]
+    if row.activation_coverage is not None:
+        coverages["activation"] = row.activation_coverage
+        drawn.append(("activation-reliability", lambda out: plots.reliability(row.activation_bins, out)))
+    for what, draw in drawn:
         path = folder / f"{stem}-{what}.png"
         draw(path)
         images.append(f"![{what} of {name}]({folder.name}/{path.name})")
@@ -507,6 +550,54 @@ def _noise(results: Sequence[Result]) -> list[str]:
             new = sorted({name for one in own for name in one.new_sounds})
             parts.append(f"{what}: familiar {_names(familiar)}; new {_names(new)}.")
     return parts
+
+
+def _adapted(adaptations: Sequence[Adaptation]) -> list[str]:
+    """Rows of whole protocols only; never in a table with plain figures."""
+    lines = []
+    groups: dict[tuple[str, str, str, str], list[Adaptation]] = defaultdict(list)
+    for one in adaptations:
+        name = f"{one.recipe}, **trial of {one.steps} steps**" if one.trial else one.recipe
+        for corpus in sorted({speaker.corpus for speaker in one.speakers}):
+            groups[one.protocol, corpus, name, one.recipe_digest].append(one)
+    for (protocol, corpus, name, digest), own in sorted(groups.items()):
+        forms = {one.recipe_digest for one in adaptations if one.recipe == own[0].recipe}
+        n_folds = 1 if protocol == "unseen" else own[0].n_folds
+        by_seed: dict[int, list[Adaptation]] = defaultdict(list)
+        for one in own:
+            by_seed[one.seed].append(one)
+        seeds = [folds for folds in by_seed.values() if len(folds) == n_folds]
+        if not seeds:
+            continue
+        figures = {
+            condition: [uar(np.sum([one.counts(corpus, condition) for one in folds], axis=0)) for folds in seeds]
+            for condition in CONDITIONS
+        }
+        speakers = {s.speaker for folds in seeds for one in folds for s in one.speakers if s.corpus == corpus}
+        left_out = {who for folds in seeds for one in folds for who in one.left_out if who.startswith(f"{corpus}/")}
+        lines.append(
+            (
+                name if len(forms) == 1 else f"{name} (form {digest})",
+                f"{protocol} {corpus}",
+                *(_mean(figures[condition]) for condition in CONDITIONS),
+                f"{len(speakers)}" + (f" of {len(speakers) + len(left_out)}" if left_out else ""),
+                str(len(seeds)),
+            )
+        )
+    if not lines:
+        return []
+    draws = " or ".join(map(str, sorted({one.n_draws for one in adaptations})))
+    words = (
+        "What a few clips of the tested speaker's own are worth. Each speaker is adapted to alone, on "
+        f"{draws} random draws of clips, and measured on the clips that were not drawn, the same "
+        f"ones in every column: *none* is the network as it was trained, *unlabelled* centres its features on the "
+        f"drawn clips without their labels, *{', '.join(map(str, N_CLIPS))}* adapt its last layer to so many labelled "
+        f"clips per emotion (`tonelight-train adapt`; fewer where not {N_KEPT} would be left to measure on). UAR of "
+        "the float network. The voice, its room and sometimes its sentences are known here: **not to be compared with "
+        "the tables above**, whose speakers are new."
+    )
+    head = ("recipe", "protocol", *CONDITIONS, "speakers", "seeds")
+    return ["## Adapted to the speaker", words, _table(head, lines)]
 
 
 def _names(names: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -21,8 +20,15 @@ from edge.labels import EMOTIONS
 from edge.pipeline import FileResult, Pipeline, summarize
 from train_host.corpora.clip import Clip
 from train_host.errors import ExportError
-from train_host.metrics import calibration_error, confusion, unweighted_average_recall
+from train_host.metrics import (
+    activation_answers,
+    activation_of,
+    calibration_error,
+    confusion,
+    unweighted_average_recall,
+)
 from train_host.recordings import read_recording
+from train_host.workers import deaf_to_interrupts
 
 Alteration: TypeAlias = Callable[[NDArray[np.float32], Path], NDArray[np.float32]]
 """What is done to the samples of a recording, given with its path, before the device hears them."""
@@ -30,11 +36,17 @@ Alteration: TypeAlias = Callable[[NDArray[np.float32], Path], NDArray[np.float32
 
 @dataclass(frozen=True)
 class Scores:
-    """Answers of a bundle to clips: indices into `EMOTIONS`, -1 where it found no speech or could not read the file."""
+    """Answers of a bundle to clips: indices into `EMOTIONS`, -1 where it found no speech or could not read the file.
+
+    Shares of nothing are nan.
+    """
 
     clips: tuple[Clip, ...]
     answers: NDArray[np.int64]
     confidence: NDArray[np.float64]
+    uncertain: NDArray[np.bool_]
+    activation: NDArray[np.float64]
+    """Probability that it is high; nan where no speech was found."""
 
     @property
     def truth(self) -> NDArray[np.int64]:
@@ -54,6 +66,34 @@ class Scores:
         return calibration_error(self.confidence, self.answers == self.truth)
 
     @property
+    def named(self) -> float:
+        """Share of the clips that are sure enough to be given the name of an emotion."""
+        return float(np.mean(~self.uncertain))
+
+    @property
+    def accuracy_named(self) -> float:
+        """Share of the names that are right."""
+        right = (self.answers == self.truth)[~self.uncertain]
+        return float(right.mean()) if len(right) else float("nan")
+
+    @property
+    def activation_uar(self) -> float:
+        """Unweighted average recall of high and low activation."""
+        truth, answers, _ = self._activation()
+        return unweighted_average_recall(truth, answers) if len(truth) else float("nan")
+
+    @property
+    def activation_calibration_error(self) -> float:
+        truth, answers, confidence = self._activation()
+        return calibration_error(confidence, answers == truth) if len(truth) else float("nan")
+
+    def _activation(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Truth, answer (0 high, 1 low, -1 none) and confidence of the clips whose emotion has an activation."""
+        truth = activation_of(self.truth)
+        answers, confidence = activation_answers(self.activation)
+        return truth[truth >= 0], answers[truth >= 0], confidence[truth >= 0]
+
+    @property
     def speech_found(self) -> float:
         """Share of the clips in which speech was found."""
         return float(np.mean(self.answers >= 0))
@@ -65,7 +105,13 @@ class Scores:
     def of(self, keep: Callable[[Clip], bool]) -> Scores:
         """The part of the clips that `keep` says yes to."""
         chosen = [i for i, clip in enumerate(self.clips) if keep(clip)]
-        return Scores(tuple(self.clips[i] for i in chosen), self.answers[chosen], self.confidence[chosen])
+        return Scores(
+            tuple(self.clips[i] for i in chosen),
+            self.answers[chosen],
+            self.confidence[chosen],
+            self.uncertain[chosen],
+            self.activation[chosen],
+        )
 
 
 def score(
@@ -75,12 +121,17 @@ def score(
 
     Raises ExportError where one of the processes was ended from outside.
     """
-    answers, confidence = [], []
+    found = []
     for result in hear(bundle, [clip.path for clip in clips], n_processes):
-        answers.append(-1 if result.label is None else EMOTIONS.index(result.label))
-        confidence.append(result.confidence)
+        found.append(result)
         on_clip()
-    return Scores(tuple(clips), np.array(answers, np.int64), np.array(confidence))
+    return Scores(
+        tuple(clips),
+        np.array([-1 if one.label is None else EMOTIONS.index(one.label) for one in found], np.int64),
+        np.array([one.confidence for one in found], np.float64),
+        np.array([one.uncertain for one in found], bool),
+        np.array([np.nan if one.activation is None else one.activation for one in found], np.float64),
+    )
 
 
 def hear(
@@ -93,7 +144,9 @@ def hear(
     """
     with ProcessPoolExecutor(n_processes, get_context("spawn"), _start_worker, (bundle, alter)) as workers:
         try:
-            yield from workers.map(_answer, paths, chunksize=16)
+            with deaf_to_interrupts():
+                results = workers.map(_answer, paths, chunksize=16)
+            yield from results
         except BrokenProcessPool:
             raise ExportError(
                 f"a process that measures {bundle.name} was ended from outside (out of memory?); try again"
@@ -107,7 +160,6 @@ _alter: Alteration | None
 
 def _start_worker(path: Path, alter: Alteration | None) -> None:
     global _bundle, _pipeline, _alter
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends its workers in good order
     _bundle = load_bundle(path)
     _pipeline = Pipeline(_bundle)
     _alter = alter

@@ -183,17 +183,16 @@ def train(
             )
 
     averager.apply()
-    # emotions that its corpus lacks are no answer to be calibrated on
-    allowed = np.array([masks[corpus] > 0 for corpus in corpora])
     answers = predict(model, inputs)
-    logits = np.where(allowed, answers[:, :N_LABELS], -np.inf)
+    # all eight, whatever the corpus has: the device, too, may answer with any of them
+    logits = answers[:, :N_LABELS]
     np.savez(run / VALIDATION, logits=logits, speech=answers[:, N_LABELS:], truth=labels)
     every = max(1, len(data.val) // N_SEQUENCES)
     np.savez(run / SEQUENCES, **{f"{i:04}": normalized(e, recipe, info) for i, e in enumerate(data.val[::every])})
     _save_arrays(run / WEIGHTS, {"weights": model.get_weights()})
     (run / CHECKPOINT).unlink()
     plots.curves(run / HISTORY, run / "curves.png")
-    uar = unweighted_average_recall(labels, logits.argmax(axis=1))
+    uar = unweighted_average_recall(labels, masked_argmax(logits, corpora, masks))
     console.print(f"[green]trained[/] {escape(str(run))}: UAR of the validation speakers {100 * uar:.1f}%")
 
 

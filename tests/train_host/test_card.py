@@ -40,8 +40,16 @@ MEASURED = Measured(
         (clip("home", "a", "sad"), clip("home", "b", "sad"), clip("away", "d", "happy")),
         np.array([3, 3, -1]),
         np.array([0.9, 0.8, 0.0]),
+        np.array([False, False, True]),
+        np.array([0.1, 0.2, np.nan]),
     ),
-    validation=Scores((clip("home", "c", "sad"), clip("home", "c", "angry")), np.array([3, 3]), np.array([0.7, 0.6])),
+    validation=Scores(
+        (clip("home", "c", "sad"), clip("home", "c", "angry")),
+        np.array([3, 3]),
+        np.array([0.7, 0.6]),
+        np.array([False, True]),
+        np.array([0.6, 0.8]),
+    ),
 )
 
 
@@ -71,12 +79,24 @@ def test_figures_of_new_voices_come_first_and_training_data_is_called_so(manifes
     text = card.render(manifest, info(), PARITY, MEASURED, 1)
     new, known = "### Speakers it was not trained on", "### Speakers it was trained on"
     assert text.index(new) < text.index("decided nothing but") < text.index(known) < text.index("**Training data**")
-    assert row(text, new, "all")[:4] == ["all", "2", "50.0", "50.0"]
+    # sad was right and named, angry was wrong and uncertain; both activations were taken for high, 0.6 and 0.8 sure
+    assert row(text, new, "all") == ["all", "2", "50.0", "50.0", "0.450", "50.0", "100.0", "50.0", "0.400", "100.0"]
     assert row(text, new, "sad") == ["sad", "0", "0", "0", "1", "0", "0", "0", "0", "0"]
     assert row(text, new, "angry") == ["angry", "0", "0", "0", "1", "0", "0", "0", "0", "0"]
     assert row(text, known, "all")[:4] == ["all", "3", "50.0", "66.7"]
     assert row(text, "#### home (training data)", "sad")[4] == "2"
     assert row(text, "#### away (training data)", "happy")[-1] == "1"
+
+
+def test_says_what_share_is_named_and_how_often_right(manifest):
+    text = " ".join(card.render(manifest, info(), PARITY, MEASURED, 1).split())
+    assert "From 50.0% of confidence on an emotion is named: of these recordings 50.0% are, and 100.0% of" in text
+    nothing = Measured(MEASURED.training, MEASURED.training.of(lambda one: one.emotion == "happy"))
+    text = card.render(manifest, info(), PARITY, nothing, 1)
+    assert row(text, "### Speakers it was not trained on", "all") == [
+        *("all", "1", "0.0", "0.0", "0.000", "0.0", "–", "0.0", "0.000", "0.0")
+    ]
+    assert "nan" not in text
 
 
 def test_says_so_when_nothing_was_measured(manifest):

@@ -26,6 +26,7 @@ from tiny_recipe import tiny
 
 from edge.labels import EMOTIONS
 from edge.pipeline import FileResult
+from edge.smoothing import DecisionConfig
 from train_host.cli import main
 from train_host.corpora import find_corpora, find_sounds
 from train_host.corpora.clip import Clip
@@ -287,6 +288,17 @@ PROBS = np.array(
 )
 
 
+DECISION = DecisionConfig(
+    temperature=1,
+    time_constant_s=0.6,
+    enter=0.55,
+    exit=0.4,
+    uncertain_below=0.55,
+    activation_scale=2,
+    activation_offset=0,
+)
+
+
 def test_answers_are_out_of_the_classes():
     assert measure.answers(PROBS).tolist() == [2, 1, 6, -1, 1]
     assert measure.answers(PROBS, ("happy", "sad", "disgusted")).tolist() == [2, 3, 6, -1, 3]
@@ -294,7 +306,7 @@ def test_answers_are_out_of_the_classes():
 
 def test_counts_of_speakers():
     classes = ("happy", "sad", "disgusted")
-    a, b = measure.speakers(CLIPS, PROBS, {"corpus": classes})
+    a, b = measure.speakers(CLIPS, PROBS, {"corpus": classes}, DECISION)
     wanted = np.zeros((8, 9), int)
     wanted[2, 2] = wanted[3, 3] = wanted[6, 6] = 1
     assert np.array_equal(a.emotions, wanted)
@@ -307,7 +319,7 @@ def test_counts_of_speakers():
 
 
 def test_figures_of_a_corpus():
-    found = measure.corpus_result(CLIPS, PROBS, PROBS, ("happy", "sad", "disgusted"), 0.55)
+    found = measure.corpus_result(CLIPS, PROBS, PROBS, ("happy", "sad", "disgusted"), DECISION)
     # by confidence: disgusted 0.9 right, happy 0.6 right, sad 0.5 wrong (calm), happy 0 wrong (no speech)
     assert [b for b in found.calibration if b.n] == [
         result.Bin(1, 0.0, 0),
@@ -320,6 +332,21 @@ def test_figures_of_a_corpus():
     assert found.coverage[-1] == 0.5
     assert np.array(found.all_answers)[3].tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0]
     assert np.array(found.keras)[3].tolist() == [0, 0, 0, 1, 0, 0, 0, 0, 0]
+
+
+def test_the_activation_is_told_by_the_calibration_of_the_bundle():
+    classes = ("happy", "sad", "disgusted")
+    found = measure.corpus_result(CLIPS, PROBS, PROBS, classes, DECISION)
+    # odds of 3 to 2 and of 1 to 4 squared; both right; nothing heard is wrong, and not confident
+    assert [(b.n, b.confidence, b.n_right) for b in found.activation_calibration if b.n] == [
+        (1, 0.0, 0),
+        (1, round(9 / 13, 4), 1),
+        (1, round(16 / 17, 4), 1),
+    ]
+    assert found.activation_coverage[12] == 1
+    assert found.activation_coverage[-1] == pytest.approx(2 / 3, abs=1e-4)
+    low = msgspec.structs.replace(DECISION, activation_offset=-1)
+    assert measure.speakers(CLIPS, PROBS, {"corpus": classes}, low)[0].activation == ((0, 1, 0), (0, 1, 0))
 
 
 def test_probabilities_of_recordings_without_speech_are_zero():

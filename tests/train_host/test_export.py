@@ -15,7 +15,7 @@ from test_convert import check_operators  # noqa: E402
 
 from edge.bundle import StreamModel, load_bundle  # noqa: E402
 from edge.events import Detection, Score  # noqa: E402
-from edge.labels import EMOTIONS  # noqa: E402
+from edge.labels import EMOTIONS, HIGH  # noqa: E402
 from edge.pipeline import Pipeline, verify_golden  # noqa: E402
 from train_host import export as exporting  # noqa: E402
 from train_host.cli import main  # noqa: E402
@@ -71,6 +71,10 @@ def test_figures_and_card(bundle):
     assert manifest.metrics["uar_validation_speakers"] >= 0.7
     assert manifest.metrics["parity_agreement"] >= MIN_AGREEMENT["dynamic"]
     assert 0 <= manifest.metrics["calibration_error_validation_speakers"] <= 1
+    assert 0.5 <= manifest.metrics["named_validation_speakers"] <= 1
+    assert manifest.metrics["accuracy_named_validation_speakers"] >= 0.7
+    assert manifest.metrics["activation_uar_validation_speakers"] >= 0.7
+    assert 0 <= manifest.metrics["activation_calibration_error_validation_speakers"] <= 1
     text = (bundle / "MODEL_CARD.md").read_text()
     new, known = text.index("### Speakers it was not trained on"), text.index("### Speakers it was trained on")
     assert "| truth \\ answer | neutral | calm |" in text[new:known]
@@ -170,7 +174,8 @@ def test_damaged_weights_are_one_clear_line(run, tmp_path, capsys):
 def test_thresholds_name_an_emotion_for_seven_of_ten():
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (1000, 8)).astype(np.float32)
-    decision = decide(logits, 1.5)
+    truth = rng.integers(0, 8, 1000)
+    decision = decide(logits, truth, 1.5)
     decision.check()
     scaled = np.exp(logits / 1.5)
     confidence = (scaled / scaled.sum(axis=1, keepdims=True)).max(axis=1)
@@ -181,6 +186,25 @@ def test_thresholds_name_an_emotion_for_seven_of_ten():
 
 def test_thresholds_of_a_model_that_is_always_sure_can_be_passed():
     logits = 100 * np.eye(8, dtype=np.float32)
-    decision = decide(logits, 0.25)
+    decision = decide(logits, np.arange(8), 0.25)
     decision.check()
     assert decision.enter <= 0.99
+
+
+def test_the_activation_is_calibrated_on_emotions_that_have_one():
+    # a model that is far too sure, and too fond of high
+    rng = np.random.default_rng(1)
+    truth = rng.integers(0, 8, 4000)
+    is_high = np.isin(truth, [EMOTIONS.index(emotion) for emotion in HIGH])
+    odds = rng.normal(np.where(is_high, 1.0, -1.0), 1.0)  # log odds of equal normals around +1 and -1 are twice these
+    logits = np.zeros((4000, 8), np.float32)
+    logits[:, [EMOTIONS.index(emotion) for emotion in HIGH]] = (5 * odds + 3)[:, None]
+    decision = decide(logits, truth, 1.0)
+    # what leads back: 2 * odds + log(4 / 3), from 5 * odds + 3 + log(4 / 3), four emotions being high and three low
+    assert decision.activation_scale == pytest.approx(2 / 5, rel=0.1)
+    prior = np.log(4 / 3)
+    assert decision.activation_offset == pytest.approx(prior - decision.activation_scale * (3 + prior), abs=0.2)
+    # the same numbers where disgust is not there at all
+    has_one = truth != EMOTIONS.index("disgusted")
+    other = decide(logits[has_one], truth[has_one], 1.0)
+    assert (other.activation_scale, other.activation_offset) == (decision.activation_scale, decision.activation_offset)

@@ -2,10 +2,19 @@ import numpy as np
 import pytest
 import scipy.optimize
 import scipy.special
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train_host.metrics import calibration_error, confusion, fit_temperature, unweighted_average_recall
+from edge.labels import EMOTIONS, HIGH, LOW
+from train_host.metrics import (
+    activation_answers,
+    activation_of,
+    calibration_error,
+    confusion,
+    fit_activation,
+    fit_temperature,
+    unweighted_average_recall,
+)
 
 
 def test_confusion_by_hand():
@@ -91,3 +100,40 @@ def test_temperature_without_the_labels_that_an_example_cannot_have():
 
 def test_temperature_is_bounded_for_logits_that_are_always_right():
     assert fit_temperature(np.eye(8, dtype=np.float32) * 5, np.arange(8)) == pytest.approx(0.25)
+
+
+def test_every_emotion_has_an_activation_but_disgust():
+    kinds = dict(zip(EMOTIONS, activation_of(range(8)).tolist(), strict=True))
+    assert kinds == dict.fromkeys(HIGH, 0) | dict.fromkeys(LOW, 1) | {"disgusted": -1}
+
+
+def test_answers_of_the_activation():
+    answers, confidence = activation_answers([0.9, 0.5, 0.2, np.nan])
+    assert answers.tolist() == [0, 0, 1, -1]
+    np.testing.assert_allclose(confidence, [0.9, 0.5, 0.8, 0])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.2, 5), st.floats(-3, 3))
+def test_the_activation_is_led_back_to_what_it_was_made_of(scale, offset):
+    rng = np.random.default_rng(0)
+    odds = rng.normal(0, 2, 4000)
+    is_high = rng.random(4000) < scipy.special.expit(scale * odds + offset)
+    found = fit_activation(odds, is_high)
+    assert found[0] == pytest.approx(scale, rel=0.25, abs=0.1)
+    assert found[1] == pytest.approx(offset, abs=0.35)
+    # the best by the derivative, too, with targets that hardly differ from 0 and 1
+    p = scipy.special.expit(found[0] * odds + found[1])
+    assert abs(np.mean(p - is_high)) < 2e-3
+
+
+def test_an_activation_that_is_always_right_does_not_become_infinitely_sure():
+    scale, offset = fit_activation(np.array([-2.0] * 6 + [2.0] * 6), [False] * 6 + [True] * 6)
+    # as if one more of each had been seen: 7 of 8
+    assert scipy.special.expit(2 * scale + offset) == pytest.approx(7 / 8, abs=1e-3)
+    assert scipy.special.expit(-2 * scale + offset) == pytest.approx(1 / 8, abs=1e-3)
+
+
+def test_examples_of_one_kind_or_none_fit_nothing():
+    assert fit_activation(np.array([1.0, 2.0]), [True, True]) == (1, 0)
+    assert fit_activation(np.zeros(0), []) == (1, 0)

@@ -31,6 +31,17 @@ def test_a_single_point_can_be_seen(tmp_path):
     assert ((blue[..., 2] > 0.6) & (blue[..., 0] < 0.3)).any()
 
 
+def test_coverages_are_drawn_in_colours_of_their_own(tmp_path):
+    shares = np.linspace(0.9, 0.5, 20)
+    plots.coverage({"emotion": shares}, tmp_path / "one.png")
+    plots.coverage({"emotion": shares, "activation": shares + 0.1}, tmp_path / "two.png")
+    one, two = (image.imread(tmp_path / f"{name}.png")[..., :3] for name in ("one", "two"))
+    orange = [(pixels[..., 0] > 0.9) & (pixels[..., 2] < 0.2) for pixels in (one, two)]
+    assert not orange[0].any()
+    assert orange[1].sum() > 200
+    assert not plots.plt.get_fignums()
+
+
 def test_confusion_is_darkest_where_the_answers_are(tmp_path):
     counts = np.diag([30, 20, 10])
     plots.confusion(np.hstack([counts, [[0], [1], [10]]]), ["a", "b", "c"], "of three", tmp_path / "confusion.png")

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -33,6 +34,9 @@ def outcome(*speakers: Speaker, **changes) -> Result:
     for name in {one.corpus for one in speakers}:
         total = np.sum([one.emotions for one in speakers if one.corpus == name], axis=0)
         n_happy, n_sad = int(total[HAPPY].sum()), int(total[SAD].sum())
+        n_activated = int(np.sum([one.activation for one in speakers if one.corpus == name]))
+        activation_bins = [Bin(0, 0.0, 0)] * N_BINS
+        activation_bins[13] = Bin(n_activated, 0.9 * n_activated, n_activated)
         n, n_right = n_happy + n_sad, int(np.trace(total))
         bins = [Bin(0, 0.0, 0)] * N_BINS
         bins[12] = Bin(n, 0.8 * n, n_right)
@@ -45,12 +49,12 @@ def outcome(*speakers: Speaker, **changes) -> Result:
             calibration=tuple(bins),
             coverage=tuple(np.linspace(1, n_right / n, N_COVERAGES).tolist()),
             n_certain=n // 2,
-            n_certain_right=0,
-            activation_calibration=tuple(bins),
+            n_certain_right=n // 4,
+            activation_calibration=tuple(activation_bins),
             activation_coverage=(1.0,) * N_COVERAGES,
         )
     fields = {
-        "schema": 1,
+        "schema": 2,
         "protocol": "savee_loso",
         "split": "savee_loso/1",
         "n_folds": 2,
@@ -169,8 +173,8 @@ def test_counts_are_added_over_folds_and_figures_averaged_over_seeds():
     assert row.float_uars == [1.0, 1.0]
     assert row.uars_of_8 == [0.0, 0.0]
     assert row.worst_speaker == ("bob", pytest.approx((0.25 + 1) / 2))
-    assert [b.n for b in row.bins() if b.n] == [32]
-    assert row.coverage()[-1] == pytest.approx((8 + 14) / 32)
+    assert [b.n for b in row.bins if b.n] == [32]
+    assert row.coverage[-1] == pytest.approx((8 + 14) / 32)
 
 
 def test_folds_that_are_missing_give_no_total(tmp_path):
@@ -227,12 +231,27 @@ def test_the_document(tmp_path):
     assert men == f"{np.mean([25, 100]):.1f} ± {np.std([25, 100], ddof=1):.1f}"
     assert worst == "62.5 (bob)"
     assert activation == f"{mean:.1f} ± {std:.1f}"
-    assert details[-1].strip() == "50.0"
+    # of the activation all are right and 0.9 sure; half of the clips are named, and half of the names right
+    full = 22 / 32
+    at = 1 + (full - 1) * 13 / 19
+    assert [cell.strip() for cell in details[5:-2]] == [
+        *("0.100", "100.0 (+0.0)"),
+        f"{100 * at:.1f} ({100 * (at - full):+.1f})",
+    ]
+    assert [cell.strip() for cell in details[-2:]] == ["50.0", "50.0"]
     assert line(text, "happy")[2] == f"{np.mean([62.5, 87.5]):.1f} ± {np.std([62.5, 87.5], ddof=1):.1f}"
     assert f"against float {mean - 100:+.2f} points" in text
     assert "`tonelight-train evaluate --protocol savee_loso --recipe tonelight --seeds 2`" in text
     assert "Trained at commit abc, measured at def+" in text
     assert "jax, a GPU; measured on a processor. A training took 2.0 minutes" in text
+    assert text.count("![") == 4
+
+
+def test_a_corpus_without_activation_has_no_figures_of_it(tmp_path):
+    mute = msgspec.structs.replace(ANNA, activation=((0, 0, 0), (0, 0, 0)))
+    text = written([outcome(mute, n_folds=1)], tmp_path)
+    details = [one for one in text.splitlines() if one.startswith("| tonelight |")][1].strip("|").split("|")
+    assert [cell.strip() for cell in details[4:7]] == ["–", "–", "–"]
     assert text.count("![") == 3
 
 

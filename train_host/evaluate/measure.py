@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,11 @@ from edge.frontend import FrontEnd
 from edge.labels import EMOTIONS
 from edge.normalize import Normalizer
 from edge.pipeline import FileResult
-from edge.smoothing import posterior
+from edge.smoothing import DecisionConfig, activation, posterior
 from train_host.batches import pad
 from train_host.corpora.clip import Clip
 from train_host.evaluate.result import N_BINS, N_COVERAGES, Bin, CorpusResult, Emotions, Speaker
-from train_host.metrics import confusion
+from train_host.metrics import activation_answers, activation_of, confusion
 from train_host.recipes import Recipe
 from train_host.recordings import read_recording
 from train_host.train import predict
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
-
-HIGH: Final = ("happy", "angry", "fearful", "surprised")
-LOW: Final = ("neutral", "calm", "sad")
-"""Activation of the emotions; disgust has none that everybody agrees on and is left out."""
-_HIGH: Final = [EMOTIONS.index(emotion) for emotion in HIGH]
-_LOW: Final = [EMOTIONS.index(emotion) for emotion in LOW]
 
 
 def probabilities(results: Iterable[FileResult]) -> Float64:
@@ -101,7 +95,9 @@ def emotion_counts(
     return _tuples(confusion(_truth(clips)[keep], answers(probs, allowed)[keep], len(EMOTIONS)))
 
 
-def speakers(clips: Sequence[Clip], probs: Float64, classes: dict[str, tuple[str, ...]]) -> tuple[Speaker, ...]:
+def speakers(
+    clips: Sequence[Clip], probs: Float64, classes: dict[str, tuple[str, ...]], decision: DecisionConfig
+) -> tuple[Speaker, ...]:
     """Counts of each speaker, answers out of the `classes` of the speaker's corpus."""
     found = []
     for corpus, speaker in sorted({(clip.corpus, clip.speaker) for clip in clips}):
@@ -113,21 +109,21 @@ def speakers(clips: Sequence[Clip], probs: Float64, classes: dict[str, tuple[str
                 speaker=speaker,
                 gender=mine[0].gender,
                 emotions=emotion_counts(mine, probs[own], classes[corpus], classes[corpus]),
-                activation=_tuples(_activation(mine, probs[own], classes[corpus])[0]),
+                activation=_tuples(_activation(mine, probs[own], classes[corpus], decision)[0]),
             )
         )
     return tuple(found)
 
 
 def corpus_result(
-    clips: Sequence[Clip], probs: Float64, keras_probs: Float64, classes: tuple[str, ...], uncertain_below: float
+    clips: Sequence[Clip], probs: Float64, keras_probs: Float64, classes: tuple[str, ...], decision: DecisionConfig
 ) -> CorpusResult:
-    """Counts over the clips of one corpus."""
+    """Counts over the clips of one corpus, by the thresholds and the calibration of the bundle."""
     keep = _of(clips, classes)
     right = (answers(probs) == _truth(clips))[keep]
     confidence = probs.max(axis=1)[keep]
-    certain = confidence >= uncertain_below
-    _, activation_confidence, activation_right = _activation(clips, probs, classes)
+    certain = confidence >= decision.uncertain_below
+    _, activation_confidence, activation_right = _activation(clips, probs, classes, decision)
     return CorpusResult(
         classes=classes,
         all_answers=emotion_counts(clips, probs, classes, EMOTIONS),
@@ -142,15 +138,16 @@ def corpus_result(
 
 
 def _activation(
-    clips: Sequence[Clip], probs: Float64, classes: Collection[str]
+    clips: Sequence[Clip], probs: Float64, classes: Collection[str], decision: DecisionConfig
 ) -> tuple[Int64, Float64, NDArray[np.bool_]]:
     """Counts `(2, 3)` of the clips that have an activation; the confidence in each answer, and whether it was right."""
-    keep = _of(clips, set(classes) & {*HIGH, *LOW})
-    high, low = probs[keep][:, _HIGH].sum(axis=1), probs[keep][:, _LOW].sum(axis=1)
-    truth = np.isin(_truth(clips)[keep], _LOW).astype(np.int64)
-    both = high + low
-    found = np.where(both > 0, (low > high).astype(np.int64), -1)
-    return confusion(truth, found, 2), np.maximum(high, low) / np.maximum(both, 1e-12), found == truth
+    truth = activation_of(_truth(clips))
+    keep = _of(clips, classes) & (truth >= 0)
+    heard = probs[keep]
+    found, confidence = activation_answers(
+        np.where(heard.any(axis=1), activation(heard, EMOTIONS, decision), np.nan),
+    )
+    return confusion(truth[keep], found, 2), confidence, found == truth[keep]
 
 
 def _of(clips: Sequence[Clip], classes: Collection[str]) -> NDArray[np.bool_]:

@@ -55,7 +55,8 @@ class CorpusResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `classes` are the emotions that both the tested clips and the training have. `all_answers` are the answers of the
     device, all eight allowed; `keras` those of the float model, out of `classes`. `calibration` and `coverage` judge
     the device's own answers and confidence; `coverage[i]` is the share right among the most confident
-    `(i + 1) / N_COVERAGES`. `n_certain` clips had a confidence that the bundle does not call uncertain.
+    `(i + 1) / N_COVERAGES`. `n_certain` clips had a confidence that the bundle does not call uncertain. Those of the
+    activation are of the clips that have one, by the bundle's calibration; all zero where no clip has one.
     """
 
     classes: tuple[str, ...]
@@ -88,7 +89,7 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     and, where there are several corpora, the mean over them. A `trial` was trained for other than the recipe's steps.
     """
 
-    schema: Literal[1]
+    schema: Literal[2]
     protocol: str
     split: str
     n_folds: Annotated[int, Meta(ge=1)]

@@ -260,13 +260,13 @@ def _score(order: Order, recipe: Recipe, split: Split, folder: Path, console: Co
             probs[own],
             keras_probs[own],
             classes[corpus],
-            bundle.manifest.decision.uncertain_below,
+            bundle.manifest.decision,
         )
-    each = speakers(clips, probs, classes)
+    each = speakers(clips, probs, classes, bundle.manifest.decision)
     conditions = _conditions(order, recipe, path, split, classes, console) if order.noise else ()
     save(
         Result(
-            schema=1,
+            schema=2,
             protocol=task.protocol,
             split=split.name,
             n_folds=task.n_folds,
