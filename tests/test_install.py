@@ -1,0 +1,194 @@
+"""The installer, for real: as root, in a copy of this system's folders that vanishes with the test."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+INSTALL = ROOT / "systemd" / "install.sh"
+
+# The folders that an installer writes to, as copies that only this process and its children see.
+BOX = """
+set -e
+mount -t tmpfs box "$1"
+for folder in etc var/lib usr/local run; do
+  mkdir -p "$1/$folder/upper" "$1/$folder/work"
+  mount -t overlay box -o "lowerdir=/$folder,upperdir=$1/$folder/upper,workdir=$1/$folder/work" "/$folder" || exit 77
+done
+mkdir "$1/opt"
+mount --bind "$1/opt" /opt
+rm -rf /etc/tonelight /var/lib/tonelight
+set +e
+shift
+. "$1"
+"""
+
+
+def install(*argv: str | Path, **options: object) -> subprocess.CompletedProcess:
+    return subprocess.run([INSTALL, *argv], capture_output=True, text=True, **options)
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_shellcheck():
+    done = subprocess.run(["shellcheck", INSTALL], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--ofline"], "unknown argument: --ofline"),
+        (["--offline"], "--offline needs the folder with the wheels"),
+        (["--purge"], "--purge goes with --uninstall"),
+        (["--uninstall", "--network"], "--uninstall goes with nothing but --purge"),
+    ],
+)
+def test_wrong_usage(argv, said):
+    done = install(*argv)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"install.sh: {said}"
+
+
+def test_help():
+    done = install("--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: sudo systemd/install.sh")
+
+
+def test_only_for_root():
+    done = install(user=65534 if os.geteuid() == 0 else None, cwd="/")
+    if "Permission denied" in done.stderr:
+        pytest.skip("nobody may read this checkout")
+    assert done.returncode == 1
+    assert done.stderr == f"install.sh: needs root: sudo {INSTALL}\n"
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `--offline` takes, for this machine."""
+    folder = tmp_path_factory.mktemp("wheels")
+    python = "/usr/bin/python3"
+    lock = ROOT / "edge/locks/device.txt"
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    code = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
+    version = subprocess.run([python, "-c", code], capture_output=True, text=True).stdout.strip()
+    if version not in ("3.10", "3.11", "3.12", "3.13"):
+        pytest.skip("this system's own Python cannot run tonelight")
+    got = ["--no-deps", "--only-binary=:all:", f"--python-version={version}", "-d", folder]
+    for command in (["download", *got, "-r", lock], ["wheel", "--no-deps", "-w", folder, ROOT]):
+        done = subprocess.run([*pip, *command], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"no wheels could be had: {done.stderr.strip()[-200:]}")
+    return folder
+
+
+@pytest.fixture
+def box(tmp_path: Path, wheels: Path):
+    """Run a shell script in such a copy; `$install` and `$wheels` are there. Returns its lines."""
+    unshare = ["unshare", "-m", "--propagation", "private"]
+    if os.geteuid() != 0 or subprocess.run([*unshare, "true"], capture_output=True).returncode:
+        pytest.skip("only root has folders of its own (unshare -m)")
+    if Path("/run/systemd/system").exists():
+        pytest.skip("this system runs systemd, and must not get a service from a test")
+    (tmp_path / "box").mkdir()
+
+    def run(script: str) -> list[str]:
+        (tmp_path / "script").write_text(script)
+        done = subprocess.run(
+            [*unshare, "sh", "-c", BOX, "box", tmp_path / "box", tmp_path / "script"],
+            env={
+                "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "LC_ALL": "C.UTF-8",
+                "install": str(INSTALL),
+                "wheels": str(wheels),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if done.returncode == 77:
+            pytest.skip("this system has no overlay file system")
+        assert done.returncode == 0, done.stdout
+        return [line for line in done.stdout.splitlines() if not line.startswith("WARNING: Location")]
+
+    return run
+
+
+@pytest.mark.slow
+def test_from_nothing_and_back(box):
+    """A system image that is being built: everything is put in place, nothing is started."""
+    lines = box("""
+        "$install" --offline "$wheels" || exit 1
+        test "$(readlink /opt/tonelight)" = "$(cd /opt && echo tonelight.2*)" || exit 2
+        readlink /etc/systemd/system/multi-user.target.wants/tonelight.service
+        id -nG tonelight
+        stat -c '%U %a %n' /var/lib/tonelight /etc/tonelight/config.toml
+        grep -x 'kind = "none"' /etc/tonelight/config.toml
+        cd /
+        tonelight config check
+        setpriv --reuid tonelight --regid tonelight --init-groups /opt/tonelight/bin/tonelight model list
+        test ! -e /etc/systemd/system/tonelight.service.d || exit 3
+
+        echo 'node = "mine"' >/etc/tonelight/config.toml
+        "$install" --offline "$wheels" --network || exit 4
+        test "$(readlink /opt/tonelight)" = "$(cd /opt && echo tonelight.2*)" || exit 5
+        cat /etc/tonelight/config.toml
+        ls /etc/systemd/system/tonelight.service.d
+
+        mkdir -p /var/lib/tonelight/models
+        "$install" --uninstall || exit 7
+        ls /opt /etc/tonelight /var/lib/tonelight
+        "$install" --uninstall --purge || exit 8
+        find / -xdev -name '*tonelight*' -path '/etc/*' -o -path /opt/tonelight -o -path /usr/local/bin/tonelight
+        getent passwd tonelight
+        "$install" --uninstall
+    """)
+    text = "\n".join(lines)
+    assert "installed; it starts when this system does\n/etc/systemd/system/tonelight.service\n" in text
+    assert "tonelight audio gpio spi\ntonelight 755 /var/lib/tonelight\nroot 644 /etc/tonelight/config.toml\n" in text
+    assert 'kind = "none"\nok: /etc/tonelight/config.toml\n-> tonelight-0.1.0  comes with tonelight\n' in text
+    assert 'upgraded; it starts when this system does\nnode = "mine"\nnetwork.conf\n' in text
+    kept = "/etc/tonelight:\nconfig.toml\nkeys\n\n/opt:\n\n/var/lib/tonelight:\nmodels\n"
+    gone = "tonelight is gone, and with it its configuration, models and log\n"
+    assert kept + gone in text
+    assert text.partition(gone)[2].startswith("tonelight is gone; its configuration (/etc/tonelight) and its models")
+
+
+@pytest.mark.slow
+def test_what_fails_leaves_what_was_there(box):
+    lines = box("""
+        "$install" --offline "$wheels" >/dev/null || exit 1
+        before=$(readlink /opt/tonelight)
+        mkdir /tmp/few.$$
+        "$install" --offline /tmp/few.$$ && exit 2
+        cp "$wheels"/tonelight-*.whl /tmp/few.$$
+        "$install" --offline /tmp/few.$$ && exit 3
+        cp "$wheels"/*.whl /tmp/few.$$
+        python3 -c '
+import sys, zipfile
+name = sys.argv[1]
+with zipfile.ZipFile(name) as old: files = {each: old.read(each) for each in old.namelist()}
+with zipfile.ZipFile(name, "w") as new:
+    for each, content in files.items():
+        new.writestr(each, b"raise SystemExit(\\"broken\\")" if each == "edge/pipeline.py" else content)
+' /tmp/few.$$/tonelight-*.whl
+        "$install" --offline /tmp/few.$$ && exit 4
+        rm -rf /tmp/few.$$
+        test "$before" = "$(cd /opt && echo tonelight.2*)" && test "$before" = "$(readlink /opt/tonelight)" || exit 5
+        cd / && tonelight model list
+        rm /opt/tonelight && mkdir /opt/tonelight
+        "$install" --offline "$wheels" && exit 6
+        PYTHON=python2.0 "$install" --offline "$wheels" && exit 7
+        exit 0
+    """)
+    said = [line.partition("install.sh: ")[2] for line in lines if line.startswith("install.sh: ")]
+    assert [line.split("; ")[-1].split(": ")[-1] for line in said[:1]] == ["docs/board.md tells how to fill it"]
+    assert "lacks something for Python 3." in said[1]
+    assert said[2] == "the new program does not work on this machine (see above); nothing was changed"
+    assert said[3] == "/opt/tonelight is in the way; move it, then run this again"
+    assert said[4] == "there is no python2.0: sudo apt install python3 python3-venv"
+    assert "-> tonelight-0.1.0  comes with tonelight" in lines
