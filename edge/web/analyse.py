@@ -1,7 +1,8 @@
 """One recording through the device's pipeline, in a process of its own: `python -m edge.web.analyse BUNDLE < FILE`.
 
-It may take little memory and time, and everything else on the board goes first. What it found, or why it found nothing,
-is one JSON object on its output; the recording itself is only ever in memory.
+BUNDLE may be empty: then the bundle that is active now is asked. The process may take little memory and time, and
+everything else on the board goes first. What it found, or why it found nothing, is one JSON object on its output; the
+recording itself is only ever in memory.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from edge.errors import AudioError, TonelightError
 from edge.events import Detection, Score
 from edge.pipeline import Pipeline, summarize
 from edge.sources import SAMPLE_RATE_HZ, FileSource
+from edge.store import Store
 from edge.web.limits import CPU_S, MAX_S, MEMORY_BYTES, step_back
 
 N_PEAKS: Final = 1000
@@ -88,7 +90,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a picture of the memory would hold the recording
     try:
-        answer = analyse(Path("/proc/self/fd/0"), Path(sys.argv[1]))
+        answer = analyse(Path("/proc/self/fd/0"), Path(sys.argv[1]) if sys.argv[1] else Store().active_path)
     except TonelightError as error:
         answer = {"error": str(error)}
     except MemoryError:

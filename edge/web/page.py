@@ -49,7 +49,7 @@ class Page:
     Args:
         state: folder where a token that was made up is kept.
         history: file of the log; None where none is kept.
-        bundle: folder of the bundle that recordings are analysed with.
+        bundle: folder of the bundle that recordings are analysed with; None for the one that is active by then.
         colours: other colours for emotions than the light's usual ones, "#rrggbb".
 
     Raises:
@@ -64,7 +64,7 @@ class Page:
         state: Path,
         history: Path | None,
         mute: Mute,
-        bundle: Path,
+        bundle: Path | None,
         colours: Mapping[str, str],
     ) -> None:
         missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
@@ -79,7 +79,7 @@ class Page:
             token=_token(settings, state / "page-token"),
             history=str(history.absolute()) if history else "",
             mute=str(mute.path.absolute()),
-            bundle=str(bundle.absolute()),
+            bundle=str(bundle.absolute()) if bundle else "",
             colours={**COLOURS, **colours},
             activation_colours=[_text_of(activation_colour(step / 4)) for step in range(5)],
         )

@@ -17,7 +17,7 @@ class Setup(msgspec.Struct, frozen=True):
     mute: str
     """File of the mute switch."""
     bundle: str
-    """Folder of the bundle that recordings are analysed with."""
+    """Folder of the bundle that recordings are analysed with; empty for the one that is active by then."""
     colours: dict[str, str]
     """The light's colour of each emotion, "#rrggbb"."""
     activation_colours: list[str]

@@ -21,7 +21,7 @@ class Uploads:
     """POST /api/analyse: the body is the recording."""
 
     def __init__(self, bundle: str) -> None:
-        """`bundle` is the folder of the bundle to analyse with."""
+        """`bundle` is the folder of the bundle to analyse with, empty for the active one."""
         self._bundle = bundle
         self._n_waiting = 0
         self._turn = asyncio.Lock()

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 import pytest
 import soundfile
+from bundles import copy_bundle, edit
 from signals import noise, talk
 from web_page import PATIENCE_S, Served, event, free_port, health, score, served
 
@@ -402,6 +403,17 @@ def test_a_recording_gets_the_answer_of_the_pipeline(open_page):
     assert len(answer["peaks"]) == analyse.N_PEAKS
     assert max(answer["peaks"]) == pytest.approx(np.abs(samples).max(), abs=1e-3)
     assert answer["model"] == load_bundle(default_bundle_path()).id
+
+
+def test_the_bundle_that_is_active_is_asked(tmp_path, monkeypatch):
+    models = tmp_path / "models"
+    edit(copy_bundle(models), lambda manifest: manifest.update(name="another", version="9.0.0"))
+    (models / "bundle").rename(models / "another-9.0.0")
+    (models / "active").symlink_to("another-9.0.0")
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    with served(tmp_path, bundle=None) as page:
+        status, answer = page.post("/api/analyse", flac(noise(1, -40)))
+    assert (status, answer["model"]) == (200, "another-9.0.0")
 
 
 def test_a_short_recording_without_speech_has_an_answer(tmp_path):

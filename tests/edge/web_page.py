@@ -21,6 +21,7 @@ from edge.mute import Mute
 from edge.observers import Health, Phase
 from edge.web import Page, WebSettings
 
+SHIPPED = default_bundle_path()
 PATIENCE_S = 60.0
 """Tests never wait so long unless something is broken."""
 
@@ -95,7 +96,7 @@ def _events(answer: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
 
 
 @contextmanager
-def served(folder: Path, *, has_log: bool = True, **settings: Any) -> Iterator[Served]:
+def served(folder: Path, *, has_log: bool = True, bundle: Path | None = SHIPPED, **settings: Any) -> Iterator[Served]:
     """A page on a port of its own, its state in `folder`."""
     port = settings.pop("port", None) or free_port()
     mute = Mute(folder / "mute")
@@ -106,7 +107,7 @@ def served(folder: Path, *, has_log: bool = True, **settings: Any) -> Iterator[S
         state=folder,
         history=history if has_log else None,
         mute=mute,
-        bundle=default_bundle_path(),
+        bundle=bundle,
         colours={"happy": "#ffee00"},
     )
     try:
