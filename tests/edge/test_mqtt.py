@@ -1,6 +1,7 @@
 """Against a real Mosquitto: what it is told, that it goes away and comes back, passwords, certificates, names."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import broker
+import msgspec
 import pytest
 from broker import Broker, Listener, needs_mosquitto
 from cryptography import x509
@@ -19,7 +21,7 @@ from observed import event, health, score
 
 from edge import config
 from edge.errors import ConfigError
-from edge.history import Event
+from edge.history import Event, read_events
 from edge.mqtt import WAITING, MqttObserver, MqttSettings
 from edge.mute import Mute
 from edge.observers import Phase
@@ -293,6 +295,19 @@ def test_the_end_does_not_wait_for_a_broker_that_is_away(board, mosquitto, caplo
 
 
 @needs_mosquitto
+def test_a_broker_that_hangs_holds_nobody_up(board, listener, mosquitto, caplog):
+    observer = board()
+    listener.wait_for("tonelight/kitchen/availability", b"online")
+    with mosquitto.frozen():
+        for number in range(3 * WAITING):
+            observer.on_event(event(number))
+        # one is on its way, the rest waits
+        assert WAITING <= observer.n_waiting <= WAITING + 1
+        observer.close()
+    assert f"{observer.n_waiting} events did not get to the MQTT broker any more" in caplog.text
+
+
+@needs_mosquitto
 def test_two_boards_of_one_name(board, listener, caplog):
     board()
     listener.wait_for("tonelight/kitchen/availability", b"online")
@@ -487,3 +502,35 @@ def test_a_certificate_that_is_none(tmp_path):
         settings = MqttSettings(tls=True, ca_file=str(tmp_path / file))
         with pytest.raises(ConfigError, match=f"mqtt.ca_file = {tmp_path / file}: {expected}"):
             MqttObserver(settings, node="kitchen", mute=Mute(tmp_path / "muted"))
+
+
+@needs_mosquitto
+def test_the_whole_program(mosquitto, listener, home):
+    """What `tonelight run` hears of the demo recording is at the broker as it is in the log; passwords are not told."""
+    secret = home / "password"
+    secret.write_text("open sesame")
+    secret.chmod(0o600)
+    (home / "config.toml").write_text(
+        f"""
+        node = "kitchen"
+        [mqtt]
+        enabled = true
+        host = "127.0.0.1"
+        port = {mosquitto.port}
+        username = "kitchen"
+        password_file = "password"
+        """
+    )
+    command = [sys.executable, "-m", "edge", "run", "--config", home / "config.toml", "--source", config.demo_path()]
+    done = subprocess.run([*command, "--fast"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "open sesame" not in done.stdout + done.stderr
+    listener.wait_for("tonelight/kitchen/availability", b"offline")
+    logged = [json.loads(msgspec.json.encode(one)) for one in read_events(home / "state" / "history.db")]
+    told = [json.loads(payload) for payload in listener.payloads("tonelight/kitchen/event")]
+    assert told == logged[: len(told)]
+    # what a slow machine does not deliver at the end, it says
+    left = re.search(r"(\d+) events did not get to the MQTT broker", done.stderr)
+    assert len(told) == len(logged) - (int(left[1]) if left else 0) > 0
+    device = json.loads(listener.payloads("homeassistant/device/tonelight_kitchen/config")[-1])["device"]
+    assert device["sw_version"].endswith(logged[0]["model"])
