@@ -236,7 +236,7 @@ _sounds: Sounds
 _changes: str
 
 
-def _start_worker(features: FeatureConfig, gate: GateConfig, sounds: Sounds, changes: str = "everything") -> None:
+def _start_worker(features: FeatureConfig, gate: GateConfig, sounds: Sounds, changes: str) -> None:
     global _front_end, _sounds, _changes
     _front_end, _sounds, _changes = FrontEnd(features, gate, CHUNK_FRAMES), sounds, changes
 
