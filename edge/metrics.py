@@ -6,13 +6,9 @@ when somebody asks; what it does not count is added up here. docs/mqtt.md lists 
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
-import socket
-import socketserver
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
@@ -32,11 +28,8 @@ if TYPE_CHECKING:
 
 LATENCY_S: Final = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 """Upper bounds of the histogram of latencies, in seconds."""
-PATIENCE_S: Final = 2.0
-"""How long a client that says nothing may keep others waiting: one is served at a time."""
-
 CLOSE_S: Final = 0.3
-"""How long the end waits for that."""
+"""How long the end of the program waits for a client that is being served."""
 
 
 class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,6 +72,8 @@ class MetricsObserver:
                 f"metrics.address = {settings.address}: anybody in the network could read the figures; name a file "
                 "with a token in metrics.token_file, or leave the address at 127.0.0.1"
             )
+        from edge.metrics_server import Server  # not above: every command reads the settings, and few serve anything
+
         try:
             from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
         except ImportError:
@@ -112,7 +107,7 @@ class MetricsObserver:
             return generate_latest(registry)
 
         try:
-            self._server = _Server(settings.address, settings.port, token, page)
+            self._server = Server(settings.address, settings.port, token, page)
         except OSError as error:
             raise ConfigError(
                 f"metrics.address = {settings.address}, metrics.port = {settings.port}: cannot listen there: "
@@ -146,7 +141,6 @@ class MetricsObserver:
 
     def close(self) -> None:
         """Stop serving."""
-        # a client that is being served may take its time, the end of the program not
         end = threading.Thread(target=self._server.shutdown, daemon=True)
         end.start()
         end.join(CLOSE_S)
@@ -194,55 +188,3 @@ class _OnRequest:
 
     def __init__(self, collect: Callable[[], Iterator[Metric]]) -> None:
         self.collect = collect
-
-
-class _Server(socketserver.TCPServer):
-    """One request at a time, so that no number of clients takes more than one thread."""
-
-    allow_reuse_address = True
-
-    def __init__(self, address: str, port: int, token: str | None, page: Callable[[], bytes]) -> None:
-        self.token = token
-        self.page = page
-        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        super().__init__((address, port), _Handler)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is no news."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    timeout = PATIENCE_S
-
-    def do_GET(self) -> None:
-        if self.server.token is None and not _is_local(self.headers.get("Host", "")):
-            # a page in a browser of this machine, whose name was made to lead here
-            self._answer(403, b"ask for 127.0.0.1\n")
-        elif self.server.token is not None and not self._shows(self.server.token):
-            self._answer(401, b"this needs the token: Authorization: Bearer ...\n", ("WWW-Authenticate", "Bearer"))
-        elif self.path.partition("?")[0] != "/metrics":
-            self._answer(404, b"the figures are at /metrics\n")
-        else:
-            self._answer(200, self.server.page(), ("Content-Type", "text/plain; version=0.0.4; charset=utf-8"))
-
-    def _shows(self, token: str) -> bool:
-        shown = self.headers.get("Authorization", "")
-        return hmac.compare_digest(shown.encode("utf-8", "replace"), f"Bearer {token}".encode())
-
-    def _answer(self, status: int, body: bytes, *headers: tuple[str, str]) -> None:
-        self.send_response(status)
-        for name, value in headers or (("Content-Type", "text/plain; charset=utf-8"),):
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Who asks is not for the log."""
-
-
-def _is_local(host: str) -> bool:
-    """Whether a Host header names this machine as seen by itself."""
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-    return name in ("localhost", "127.0.0.1", "[::1]")

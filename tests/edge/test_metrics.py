@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,14 @@ def test_a_token(tmp_path):
         assert ask(observer, Authorization="Bearer open sesame", Host="kitchen.lan:9730")[0] == 200
     finally:
         observer.close()
+
+
+def test_without_the_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(
+        ConfigError, match=r"needs the library prometheus-client: `pip install \"tonelight\[metrics\]\"`"
+    ):
+        MetricsObserver(HERE, node="kitchen")
 
 
 def test_others_need_a_token():

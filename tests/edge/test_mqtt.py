@@ -493,6 +493,12 @@ def test_files_are_found_from_the_configuration(tmp_path):
     assert (loaded.mqtt.port_number, MqttSettings().port_number) == (8883, 1883)
 
 
+def test_without_the_library(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
+    with pytest.raises(ConfigError, match=r"needs the library paho-mqtt 2: `pip install \"tonelight\[mqtt\]\"`"):
+        MqttObserver(MqttSettings(), node="kitchen", mute=Mute(tmp_path / "muted"))
+
+
 def test_a_certificate_that_is_none(tmp_path):
     (tmp_path / "ca.pem").write_text("nonsense")
     for file, expected in (
