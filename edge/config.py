@@ -143,7 +143,10 @@ def runtime_dir() -> Path:
     given = os.environ.get("RUNTIME_DIRECTORY")
     if given:
         return Path(given.split(":")[0])
-    return SYSTEM_RUNTIME if os.geteuid() == 0 else platformdirs.user_runtime_path("tonelight", appauthor=False)
+    if os.geteuid() == 0:
+        return SYSTEM_RUNTIME
+    session = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(session) / "tonelight" if session else state_dir()
 
 
 def mute_path() -> Path:

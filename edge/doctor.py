@@ -1,19 +1,21 @@
 """Self-test: everything `run` needs, each with one line and, where something is missing, the way out.
 
-A check looks and changes nothing, so that it can be made while the service runs. The one exception is the light,
-which can only be tried by opening it: afterwards it is dark until it next changes.
+A check looks and changes nothing, so that it can be made while the service runs, and what a running one says of itself
+is taken for what it hears. Without one, the microphone is listened to for a moment, unless it is muted. The one
+exception is the light, which can only be tried by opening it: afterwards it is dark until it next changes.
 """
 
 from __future__ import annotations
 
 import ctypes
+import grp
 import os
 import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -21,10 +23,18 @@ from edge import config
 from edge.config import Config
 from edge.errors import TonelightError
 
+if TYPE_CHECKING:
+    from edge.health import Report
+
 State = Literal["ok", "warning", "broken"]
 
 PYTHON: Final = ((3, 10), (3, 13))
 LEAST_FREE_MB: Final = 200
+LISTEN_S: Final = 1.0
+BEARABLE_LOSS: Final = 0.001
+"""Share of the sound that may be lost over months without anybody's fault."""
+FAINT_DB: Final = -85.0
+"""Below this, what a microphone gives is its own noise at best: even a silent room is louder."""
 _MB: Final = 1_000_000
 
 
@@ -102,14 +112,93 @@ def _model(settings: Config) -> Check:
 
 def _microphone(settings: Config) -> Check:
     from edge.commands.common import microphone_of
+    from edge.health import read_report
+    from edge.mute import Mute
     from edge.sources import input_devices
 
+    report = read_report(config.health_path())
+    if report is not None:
+        return _microphone_in_use(report)
     try:
         chosen = microphone_of(settings, input_devices())
+        told = f"{chosen.name} ({chosen.rate_hz} Hz, {chosen.host_api})"
+        if Mute(config.mute_path()).is_on:
+            return Check("microphone", "ok", f"{told}: muted, so not listened to now; `tonelight unmute` ends that")
+        return _listened_to(settings, told)
     except TonelightError as error:
         # A machine without one can still listen to recordings; one that was told which to use cannot do its work.
-        return Check("microphone", "broken" if settings.audio.device else "warning", str(error))
-    return Check("microphone", "ok", f"{chosen.name} ({chosen.rate_hz} Hz, {chosen.host_api})")
+        return Check("microphone", "broken" if settings.audio.device else "warning", f"{error}{_why()}")
+
+
+def _microphone_in_use(report: Report) -> Check:
+    """What the tonelight that runs has said of it: it may well be the only one that can open it."""
+    from edge.observers import Phase
+
+    health = report.health
+    if report.hangs:
+        return Check(
+            "microphone",
+            "broken",
+            f"the tonelight that runs (process {report.pid}) hangs: it has said nothing for {report.age_s:.0f} s; "
+            "sudo systemctl restart tonelight",
+        )
+    lost = f"{health.n_lost / 16_000:.2f} s of sound lost in {health.n_gaps} gaps since its start"
+    if health.phase is Phase.FAULT:
+        return Check("microphone", "broken", f"{health.reason} (tonelight runs, and tries it again; {lost})")
+    if health.phase is Phase.MUTED:
+        return Check("microphone", "ok", f"muted: tonelight runs and has closed it, until `tonelight unmute`; {lost}")
+    if health.phase is Phase.STARTING:
+        return Check("microphone", "ok", "tonelight runs, and waits for the first sound")
+    level = "" if report.level_db is None else f"; level now {report.level_db:.0f} dB"
+    is_much = health.n_lost / 16_000 > BEARABLE_LOSS * health.uptime_s
+    state: State = "warning" if is_much else "ok"
+    way_out = ": this machine is too busy, or the connection is bad" if is_much else ""
+    return Check("microphone", state, f"tonelight listens to {health.microphone}{level}; {lost}{way_out}")
+
+
+def _listened_to(settings: Config, told: str) -> Check:
+    """Raises SourceError: it cannot be opened, or gives nothing."""
+    import numpy as np
+
+    from edge.framing import level_db
+    from edge.sources import SAMPLE_RATE_HZ, MicrophoneSource
+
+    n_samples, loudest_db = 0, -100.0
+    with MicrophoneSource(settings.audio.device) as source:
+        while n_samples < LISTEN_S * SAMPLE_RATE_HZ:
+            samples = source.read(2.0).samples
+            n_samples += len(samples)
+            loudest_db = max(loudest_db, float(level_db(samples[np.newaxis])[0]))
+        if source.stuck_s > 0.9 * LISTEN_S:
+            return Check(
+                "microphone",
+                "warning",
+                f"{told} gives no sound, only one and the same value; is it switched off or muted at a switch of its "
+                "own, or its cable broken?",
+            )
+    if loudest_db < FAINT_DB:
+        return Check("microphone", "warning", f"{told} is very faint, {loudest_db:.0f} dB; turn it up in `alsamixer`")
+    return Check("microphone", "ok", f"{told}, level now {loudest_db:.0f} dB")
+
+
+def _why() -> str:
+    """More about a microphone that is not there for this user."""
+    if os.geteuid() != 0 and os.path.lexists(config.SYSTEM_RUNTIME):
+        return "; tonelight runs as a service here, and may have it: sudo tonelight doctor"
+    return _not_allowed(Path("/dev/snd"))
+
+
+def _not_allowed(folder: Path) -> str:
+    """What keeps this user from all microphones: the group that owns them. Empty where nothing does."""
+    captures = sorted(folder.glob("pcmC*D*c"))
+    if not captures or any(os.access(path, os.R_OK | os.W_OK) for path in captures):
+        return ""
+    group_id = captures[0].stat().st_gid
+    try:
+        group = grp.getgrgid(group_id).gr_name
+    except KeyError:
+        group = str(group_id)
+    return f"; this user may not open it: sudo usermod -aG {group} $USER, and log in again"
 
 
 def _light(settings: Config) -> Check:

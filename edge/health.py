@@ -7,6 +7,7 @@ gone when the daemon has ended.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,12 +24,13 @@ SILENT_S: Final = 10.0
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What the file says. `mono_s` is when, on the clock that all processes share (CLOCK_MONOTONIC).
+    """What the file says. `pid` is the daemon, `mono_s` when it was written on the clock that all processes share.
 
     `level_db` is that of the loudest frame since the report before, dB relative to full scale; None where nothing was
     heard. The rest is `edge.observers.Health`.
     """
 
+    pid: int
     mono_s: float
     level_db: float | None
     health: Health
@@ -37,6 +39,11 @@ class Report(msgspec.Struct, frozen=True):
     def age_s(self) -> float:
         """Seconds since it was written."""
         return time.monotonic() - self.mono_s
+
+    @property
+    def hangs(self) -> bool:
+        """Whether the daemon has not said for too long how it is."""
+        return self.age_s >= SILENT_S
 
 
 class HealthFile:
@@ -59,7 +66,7 @@ class HealthFile:
 
     def on_health(self, health: Health) -> None:
         """Write the file anew. Where that is not possible there is none: nothing depends on it."""
-        text = msgspec.json.encode(Report(self._clock(), self._level_db, health))
+        text = msgspec.json.encode(Report(os.getpid(), self._clock(), self._level_db, health))
         self._level_db = None
         new = self.path.with_name(f".{self.path.name}.new")
         with contextlib.suppress(OSError):
@@ -77,6 +84,18 @@ class HealthFile:
 def read_report(path: Path) -> Report | None:
     """What the daemon said last; None where none runs, or none whose file may be read."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Report)
+        report = msgspec.json.decode(path.read_bytes(), type=Report)
     except (OSError, msgspec.DecodeError):
         return None
+    # one that was killed could not clear up
+    return report if report.age_s >= 0 and _is_there(report.pid) else None
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True

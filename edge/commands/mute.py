@@ -9,7 +9,7 @@ from typing import Final
 
 from edge import config
 from edge.errors import TonelightError
-from edge.health import SILENT_S, Report, read_report
+from edge.health import read_report
 from edge.mute import Mute
 from edge.observers import Phase
 
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     """
     on: bool = args.on
     mute = Mute(config.mute_path())
-    report = _running()
+    report = read_report(config.health_path())
     if report is None and os.geteuid() != 0 and os.path.lexists(config.SYSTEM_STATE):
         # To move this user's own switch would look like success, and the service would go on listening.
         raise TonelightError(f"the service on this board has a switch of its own: sudo tonelight {_name(on)}")
@@ -44,14 +44,9 @@ def run(args: argparse.Namespace) -> int:
                 "sudo systemctl restart tonelight"
             )
         time.sleep(0.05)
-        report = _running()
+        report = read_report(config.health_path())
     print("muted: the microphone is closed" if on else "unmuted")
     return 0
-
-
-def _running() -> Report | None:
-    report = read_report(config.health_path())
-    return report if report is not None and 0 <= report.age_s < SILENT_S else None
 
 
 def _name(on: bool) -> str:

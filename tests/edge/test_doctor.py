@@ -1,16 +1,26 @@
 """Each check, in the state in which it has something to say."""
 
+import grp
 import json
 import os
+import re
 import sqlite3
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from edge import doctor
+import audio_files
+import numpy as np
+import pytest
+
+from edge import config, doctor
 from edge.bundle import default_bundle_path
 from edge.cli import main
 from edge.doctor import Check
+from edge.health import HealthFile
+from edge.mute import Mute
+from edge.observers import Health, Phase
 
 CHECKS = ["python", "numpy", "runtime", "config", "model", "microphone", "light", "log", "disk", "clock"]
 
@@ -59,6 +69,85 @@ def test_a_damaged_model_is_broken(home):
 def test_a_microphone_that_was_named_and_is_not_there_is_broken(home):
     check = checks(home, "[audio]\ndevice = 'no such thing'")["microphone"]
     assert check.state == "broken"
+
+
+def health(phase: Phase = Phase.LISTENING, reason: str = "", n_gaps: int = 0, n_lost: int = 0) -> Health:
+    microphone = "desk microphone" if phase is Phase.LISTENING else ""
+    return Health(phase, reason, "kitchen", "tonelight-1.0.0", microphone, 1000.0, 50_000, 7, n_gaps, n_lost)
+
+
+@pytest.mark.parametrize(
+    ("told", "state", "message"),
+    [
+        (health(), "ok", "tonelight listens to desk microphone; level now -42 dB; 0.00 s of sound lost in 0 gaps .*"),
+        (health(n_gaps=2, n_lost=8_000), "ok", ".*; 0.50 s of sound lost in 2 gaps since its start"),
+        (health(n_gaps=90, n_lost=160_000), "warning", ".*; 10.00 s of sound lost in 90 gaps .* machine is too busy.*"),
+        (health(Phase.MUTED), "ok", "muted: tonelight runs and has closed it, until `tonelight unmute`; .*"),
+        (health(Phase.FAULT, "it is gone; plug it in"), "broken", r"it is gone; plug it in \(tonelight runs, .*\)"),
+        (health(Phase.STARTING), "ok", "tonelight runs, and waits for the first sound"),
+    ],
+)
+def test_what_a_running_daemon_says_of_its_microphone(home, told, state, message):
+    file = HealthFile(home / "run" / "health.json")
+    file.on_level(-41.7, False)
+    file.on_health(told)
+    check = checks(home, "[audio]\ndevice = 'only the daemon can see it'")["microphone"]
+    assert check.state == state
+    assert re.fullmatch(message, check.message), check.message
+
+
+def test_a_daemon_that_hangs_is_broken(home):
+    HealthFile(home / "run" / "health.json", clock=lambda: time.monotonic() - 60).on_health(health())
+    check = checks(home)["microphone"]
+    assert check.state == "broken"
+    assert check.message.startswith(f"the tonelight that runs (process {os.getpid()}) hangs: it has said nothing for 6")
+
+
+@pytest.mark.parametrize(
+    ("samples", "state", "words"),
+    [
+        (audio_files.noise(5, 44_100, 2, peak=0.1), "ok", "level now -3"),
+        (audio_files.noise(5, 44_100, 2, peak=1e-5), "warning", "is very faint, -"),
+        (np.zeros((5 * 44_100, 2)), "warning", "gives no sound, only one and the same value; is it switched off"),
+    ],
+)
+def test_without_a_daemon_the_microphone_is_listened_to(home, monkeypatch, samples, state, words):
+    pytest.importorskip("sounddevice", exc_type=OSError, reason="needs PortAudio")
+    for key, value in audio_files.write_microphone(home, samples).items():
+        monkeypatch.setenv(key, value)
+    check = checks(home)["microphone"]
+    assert (check.state, words in check.message) == (state, True), check.message
+
+
+def test_a_muted_microphone_is_not_listened_to(home, monkeypatch):
+    pytest.importorskip("sounddevice", exc_type=OSError, reason="needs PortAudio")
+    for key, value in audio_files.write_microphone(home, np.zeros((10, 2))).items():
+        monkeypatch.setenv(key, value)
+    Mute(config.mute_path()).set(True)
+    check = checks(home)["microphone"]
+    assert check.state == "ok"
+    assert "muted, so not listened to now" in check.message
+
+
+def test_a_user_who_may_not_open_any_microphone_is_told_the_group():
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        assert doctor._not_allowed(folder) == ""  # there is none
+        (folder / "pcmC1D0p").touch(mode=0)  # a loudspeaker
+        (folder / "pcmC1D0c").touch()
+        assert doctor._not_allowed(folder) == ""
+        (folder / "pcmC1D0c").chmod(0)
+        root = os.geteuid() == 0
+        if root:
+            os.setresuid(65534, 65534, 0)  # to root nothing is forbidden
+        try:
+            told = doctor._not_allowed(folder)
+        finally:
+            if root:
+                os.setresuid(0, 0, 0)
+    group = grp.getgrgid(os.getegid()).gr_name
+    assert told == f"; this user may not open it: sudo usermod -aG {group} $USER, and log in again"
 
 
 def test_a_light_that_cannot_be_driven_is_broken(home):

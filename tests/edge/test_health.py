@@ -1,6 +1,9 @@
 """The file that says how a daemon is."""
 
+import os
 import stat
+import subprocess
+import sys
 import time
 
 from edge.health import HealthFile, Report, read_report
@@ -22,15 +25,15 @@ HEALTH = Health(
 
 def test_what_was_written_last_is_read_with_the_loudest_level_since_the_time_before(tmp_path):
     path = tmp_path / "run" / "health.json"
-    file = HealthFile(path, clock=lambda: 12.5)
+    file = HealthFile(path, clock=lambda: 0.5)
     file.on_health(HEALTH)
-    assert read_report(path) == Report(12.5, None, HEALTH)
+    assert read_report(path) == Report(os.getpid(), 0.5, None, HEALTH)
     for level_db in (-60.0, -31.5, -80.0):
         file.on_level(level_db, False)
     file.on_health(HEALTH)
-    assert read_report(path) == Report(12.5, -31.5, HEALTH)
+    assert read_report(path) == Report(os.getpid(), 0.5, -31.5, HEALTH)
     file.on_health(HEALTH)
-    assert read_report(path) == Report(12.5, None, HEALTH)
+    assert read_report(path) == Report(os.getpid(), 0.5, None, HEALTH)
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert [entry.name for entry in path.parent.iterdir()] == ["health.json"]
     file.close()
@@ -43,6 +46,18 @@ def test_its_age_is_that_of_the_clock_all_processes_share(tmp_path):
     report = read_report(tmp_path / "health.json")
     assert report is not None
     assert 0 <= report.age_s <= time.monotonic() - report.mono_s
+
+
+def test_one_that_was_killed_is_not_there(tmp_path):
+    path = tmp_path / "health.json"
+    HealthFile(path).on_health(HEALTH)
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    text = path.read_text().replace(f'"pid":{os.getpid()}', f'"pid":{process.pid}')
+    path.write_text(text)
+    assert read_report(path) is not None
+    process.kill()
+    process.communicate()
+    assert read_report(path) is None
 
 
 def test_nothing_or_nonsense_is_nobody(tmp_path):
