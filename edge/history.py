@@ -337,11 +337,11 @@ def read_events(path: Path, since: datetime | None = None) -> Iterator[Event]:
     oldest = utc_text(since) if since else ""
     try:
         with closing(_open_to_read(path)) as db:
-            # a log of schema 1 may be read before the daemon has touched it
-            has_activation = any(row[1] == "activation" for row in db.execute("PRAGMA table_info(events)"))
-            columns = ", ".join(name if has_activation or name != "activation" else "NULL" for name in _COLUMNS)
             last_id = 0
             while True:
+                # a log of schema 1 has no such column until the daemon takes it over, which may be at any moment
+                there = {row[1] for row in db.execute("PRAGMA table_info(events)")}
+                columns = ", ".join(name if name != "activation" or name in there else "NULL" for name in _COLUMNS)
                 rows = db.execute(
                     f"SELECT id, {columns} FROM events WHERE id > ? AND ts >= ? ORDER BY id LIMIT ?",
                     (last_id, oldest, _STEP),

@@ -282,6 +282,8 @@ def test_a_wrong_value_is_refused_or_can_be_run(bundle, path):
         ("labels", ["neutral"], "labels"),
         ("labels", ["neutral", "neutral"], "labels"),
         ("labels", ["neutral", "bored"], "labels"),
+        ("labels", ["neutral", "sad", "disgusted"], "need one of happy, angry, fearful, surprised"),
+        ("labels", ["happy", "disgusted"], "need one of neutral, calm, sad"),
         ("labels", ["neutral", "a\nb"], "labels"),
         ("features.sample_rate_hz", 44100, "sample_rate_hz"),
         ("features.n_mels", 250, "n_mels"),

@@ -368,6 +368,86 @@ def test_a_file_of_another_program_is_left_alone(tmp_path):
         list(read_events(path))
 
 
+SCHEMA_1 = """
+CREATE TABLE events (id INTEGER PRIMARY KEY, schema INTEGER NOT NULL, ts TEXT NOT NULL, mono_s REAL NOT NULL,
+ node TEXT NOT NULL, start_s REAL NOT NULL, end_s REAL NOT NULL, label TEXT NOT NULL, confidence REAL NOT NULL,
+ probs TEXT NOT NULL, uncertain INTEGER NOT NULL, model TEXT NOT NULL, latency_ms REAL NOT NULL, clock_synced INTEGER);
+CREATE INDEX events_ts ON events (ts);
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.fixture
+def first(tmp_path) -> tuple[Path, list[Event]]:
+    """A log as the first version wrote it, and what is in it."""
+    path = tmp_path / "history.db"
+    old = [msgspec.structs.replace(event(number), schema=1, activation=None) for number in range(3)]
+    names = [name for name in Event.__struct_fields__ if name != "activation"]
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript(SCHEMA_1)
+        for each in old:
+            values = [json.dumps(each.probs) if name == "probs" else getattr(each, name) for name in names]
+            db.execute(f"INSERT INTO events ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", values)
+    return path, old
+
+
+def test_a_log_of_the_first_version_is_read_as_it_is(first):
+    path, old = first
+    before = path.read_bytes()
+    assert list(read_events(path)) == old
+    assert path.read_bytes() == before
+
+
+def test_a_log_of_the_first_version_is_taken_over_with_all_its_rows(first):
+    path, old = first
+    log = History(path, 10, 365)
+    new = [event(3), event(4)]
+    log.write(new[0])
+    assert list(log.events()) == [*old, new[0]]
+    log.close()
+    log = History(path, 10, 365)  # once is enough
+    log.write(new[1])
+    log.close()
+    assert list(read_events(path)) == [*old, *new]
+    assert sql(path, "PRAGMA user_version") == [(2,)]
+    assert sql(path, "SELECT count(*) FROM events WHERE activation IS NULL") == [(3,)]
+
+
+def test_a_reader_goes_on_while_the_log_is_taken_over(first):
+    path, old = first
+    reading = read_events(path)
+    assert next(reading) == old[0]
+    log, new = History(path, 10, 365), event(3)
+    log.write(new)
+    assert list(reading) == [*old[1:], new]
+    log.close()
+
+
+def test_what_cannot_be_taken_over_now_is_later(first):
+    path, old = first
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        log, new = History(path, 10, 365), event(3)
+        with pytest.raises(HistoryError, match="cannot be written"):
+            log.write(new)
+        other.execute("ROLLBACK")
+    assert list(read_events(path)) == old
+    log.close()
+    assert list(read_events(path)) == [*old, new]
+
+
+def test_no_activation_is_null_and_an_empty_cell(first):
+    path, _ = first
+    out = io.StringIO()
+    write_json_lines(read_events(path), out)
+    assert [json.loads(line)["activation"] for line in out.getvalue().splitlines()] == [None] * 3
+    out = io.StringIO()
+    write_csv([*read_events(path), event(3)], out)
+    assert [row["activation"] for row in csv.DictReader(io.StringIO(out.getvalue()))] == ["", "", "", "0.8"]
+
+
 def test_a_file_of_a_newer_version_is_left_alone(tmp_path):
     path = tmp_path / "history.db"
     log = History(path, 10, 365)

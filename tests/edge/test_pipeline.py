@@ -20,6 +20,7 @@ from signals import RATE_HZ, Float32, blocks, noise, phrase, pieces, silence, ta
 from edge.bundle import GOLDEN, MODEL, Bundle, default_bundle_path, load_bundle
 from edge.errors import BundleError
 from edge.events import Detection, Score
+from edge.labels import HIGH, LOW
 from edge.pipeline import FileResult, Pipeline, summarize, verify_golden
 
 BLOCK_LENGTHS = [16, 160, 320, 512, 1000, RATE_HZ, 10 * RATE_HZ]
@@ -117,6 +118,24 @@ def test_a_detection_is_what_its_shares_say(pipeline):
         assert sum(detection.probs.values()) == pytest.approx(1, abs=1e-5)
         assert detection.probs[detection.label] == max(detection.probs.values()) == detection.confidence
         assert detection.uncertain == (detection.confidence < threshold)
+
+
+def test_the_activation_of_a_detection_is_that_of_its_shares(pipeline):
+    decision = bundle().manifest.decision
+    for detection in detections(hear(pipeline, talk())):
+        high, low = (sum(detection.probs[emotion] for emotion in kind) for kind in (HIGH, LOW))
+        log_odds = decision.activation_scale * np.log(high / low) + decision.activation_offset
+        assert detection.activation == pytest.approx(1 / (1 + np.exp(-log_odds)), abs=1e-5)
+
+
+def test_the_activation_of_a_score_is_that_of_its_smoothed_shares(pipeline):
+    decision = bundle().manifest.decision
+    heard = scores(hear(pipeline, talk()))
+    for score in heard:
+        high, low = (sum(score.probs[emotion] for emotion in kind) for kind in (HIGH, LOW))
+        log_odds = decision.activation_scale * np.log(high / low) + decision.activation_offset
+        assert score.activation == pytest.approx(1 / (1 + np.exp(-log_odds)), abs=1e-5)
+    assert len({round(score.activation, 3) for score in heard}) > 3
 
 
 def test_scores_go_along_while_somebody_speaks(pipeline):
@@ -306,6 +325,10 @@ def test_a_recording_is_the_mean_of_its_stretches_by_length():
     assert sum(result.probs.values()) == pytest.approx(1)
     assert tuple(result.probs) == bundle().labels
     assert result.uncertain == (result.confidence < bundle().manifest.decision.uncertain_below)
+    # of the mean: 0.4 high, 0.6 low
+    decision = bundle().manifest.decision
+    log_odds = decision.activation_scale * np.log(2 / 3) + decision.activation_offset
+    assert result.activation == pytest.approx(1 / (1 + np.exp(-log_odds)), abs=1e-5)
 
 
 def test_a_recording_of_one_stretch_is_that_stretch(pipeline):
@@ -313,6 +336,7 @@ def test_a_recording_of_one_stretch_is_that_stretch(pipeline):
     result = summarize([one], bundle(), 3)
     assert (result.label, result.uncertain) == (one.label, one.uncertain)
     assert result.confidence == pytest.approx(one.confidence, abs=1e-6)
+    assert result.activation == pytest.approx(one.activation, abs=1e-6)
 
 
 def test_a_recording_without_speech_has_no_label():

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edge.smoothing import DecisionConfig, Smoother, posterior
+from edge.labels import EMOTIONS, HIGH, LOW
+from edge.smoothing import DecisionConfig, Smoother, activation, posterior
 
 CONFIG = DecisionConfig(
     temperature=1,
@@ -116,6 +117,37 @@ def test_what_is_smoothed_stays_a_distribution(steps):
         assert index is None or average[index] >= CONFIG.exit
 
 
+def test_activation_is_the_share_of_high_among_high_and_low():
+    labels = ("happy", "sad", "disgusted")
+    assert activation(np.array([0.6, 0.2, 0.2], np.float32), labels, CONFIG) == pytest.approx(0.75)
+    # of all eight: 0.35 high, 0.15 low, and the rest, disgust, counts for neither
+    shares = dict.fromkeys(HIGH, 0.0875) | dict.fromkeys(LOW, 0.05) | {"disgusted": 0.5}
+    probs = np.array([shares[emotion] for emotion in EMOTIONS], np.float32)
+    assert activation(probs, EMOTIONS, CONFIG) == pytest.approx(0.7)
+    assert activation(np.stack([probs, probs]), EMOTIONS, CONFIG).shape == (2,)
+
+
+def test_activation_is_calibrated_in_log_odds():
+    config = msgspec.structs.replace(CONFIG, activation_scale=2, activation_offset=np.log(0.5))
+    # odds of 3, squared, halved
+    assert activation(np.array([0.75, 0.25], np.float32), ("angry", "calm"), config) == pytest.approx(4.5 / 5.5)
+
+
+@given(
+    st.lists(st.floats(0, 1, width=32), min_size=8, max_size=8).filter(sum),
+    st.floats(0.05, 20),
+    st.floats(-20, 20),
+)
+def test_activation_is_always_a_probability(shares, scale, offset):
+    probs = np.array(shares, np.float32) / np.float32(sum(shares))
+    config = msgspec.structs.replace(CONFIG, activation_scale=scale, activation_offset=offset)
+    assert 0 <= activation(probs, EMOTIONS, config) <= 1
+
+
+def test_activation_of_nothing_but_disgust_is_what_the_offset_says():
+    assert activation(np.eye(8, dtype=np.float32)[EMOTIONS.index("disgusted")], EMOTIONS, CONFIG) == 0.5
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -129,6 +161,11 @@ def test_what_is_smoothed_stays_a_distribution(steps):
         ("exit", 0.7),
         ("uncertain_below", 1),
         ("uncertain_below", -0.1),
+        ("activation_scale", 0),
+        ("activation_scale", 21),
+        ("activation_scale", float("nan")),
+        ("activation_offset", -21),
+        ("activation_offset", float("inf")),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused_by_name(name, value):
