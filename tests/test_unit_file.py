@@ -87,8 +87,8 @@ def test_what_the_program_relies_on():
     assert "SupplementaryGroups" not in service and "Group" not in service
     # numpy's mbind is refused, not punished
     assert service["SystemCallErrorNumber"] == ["EPERM"]
-    # the first hides the pins, the second the model of the board from the GPIO library
-    assert "PrivateDevices" not in service and "ProcSubset" not in service
+    # the first hides the pins, the second the model of the board from the GPIO library, the third forbids callbacks
+    assert not {"PrivateDevices", "ProcSubset", "MemoryDenyWriteExecute"} & set(service)
 
 
 def test_it_always_comes_back_with_a_delay_that_grows():
