@@ -375,7 +375,7 @@ def test_a_bundle_that_cannot_be_used(home, bundle, capsys, command, damage: Cal
 def test_an_activated_bundle_that_is_gone_is_not_silently_replaced(home, capsys):
     (home / "state" / "models").mkdir(parents=True)
     (home / "state" / "models" / "active").symlink_to("tonelight-9.9.9")
-    one_line(capsys, ["listen", str(demo_path())], f"{home}/state/models/active")
+    one_line(capsys, ["listen", str(demo_path())], f"{home}/state/models/tonelight-9.9.9")
 
 
 # Configurations -------------------------------------------------------------------------------------------------------
