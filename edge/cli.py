@@ -91,6 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
         "listen, show the tone of the voice on the light, and keep a log; until stopped",
         "tonelight run                              the microphone and the light of the configuration",
         "tonelight run --source auto                without a microphone: the demo recording that comes along",
+        "tonelight run --page                       and see it in a browser: http://127.0.0.1:8730",
         "tonelight run --source talk.wav --fast     a recording, as fast as the machine can",
     )
     run.add_argument(
@@ -103,6 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--bundle", **tried)
     run.set_defaults(refuse=run.error)
     run.add_argument("--fast", action="store_true", help="play a recording as fast as possible, not at its own pace")
+    run.add_argument("--page", action="store_true", help="serve the page, as `[web] enabled = true` does")
 
     listen = command(
         "listen",

@@ -26,7 +26,7 @@ from edge.leds import LedSettings
 from edge.leds.gpio import DEFAULT_RGB_PINS, HEADER_PINS
 from edge.metrics import MetricsSettings
 from edge.mqtt import MqttSettings
-from edge.web import WebSettings
+from edge.web.settings import WebSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -72,7 +72,7 @@ class MuteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[int, Meta(ge=HEADER_PINS[0], le=HEADER_PINS[-1])] | None,
         Meta(
             description="pin of a push button to ground by its GPIO (BCM) number, for instance 17 on the ReSpeaker "
-            "HATs; each press mutes or unmutes; left out = no button",
+            "2-Mics HAT; each press mutes or unmutes; left out = no button",
         ),
     ] = None
 

@@ -33,6 +33,7 @@ from edge.probation import Probation
 from edge.reload import Reload, Request
 from edge.sources import FileSource, MicrophoneSource, Source, input_devices
 from edge.store import Store
+from edge.web.page import Page
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         # What the bundle is not to blame for comes first.
         mute = Mute(config.mute_path())
         open_source = _source(args.source, loaded, mute, realtime=not args.fast)
-        observers = _observers(loaded, mute)
+        observers = _observers(args, loaded, mute)
         history = None
         if loaded.history.enabled:
             history = History(loaded.history_path, loaded.history.max_mb, loaded.history.max_days)
@@ -110,8 +111,8 @@ def _open(folder: Path) -> tuple[Bundle, Pipeline]:
     return bundle, open_pipeline(bundle)
 
 
-def _observers(loaded: Config, mute: Mute) -> list[Observer]:
-    """MQTT and metrics, where they are asked for.
+def _observers(args: argparse.Namespace, loaded: Config, mute: Mute) -> list[Observer]:
+    """MQTT, metrics and the page, where they are asked for.
 
     Raises:
         ConfigError: a library is not installed, or a file, an address or the name of this device cannot be used.
@@ -121,6 +122,18 @@ def _observers(loaded: Config, mute: Mute) -> list[Observer]:
         observers.append(MqttObserver(loaded.mqtt, node=loaded.node_name, mute=mute))
     if loaded.metrics.enabled:
         observers.append(MetricsObserver(loaded.metrics, node=loaded.node_name))
+    if loaded.web.enabled or args.page:
+        observers.append(
+            Page(
+                loaded.web,
+                node=loaded.node_name,
+                state=config.state_dir(),
+                history=loaded.history_path if loaded.history.enabled else None,
+                mute=mute,
+                bundle=_named(args.bundle, loaded),
+                colours=loaded.leds.colours,
+            )
+        )
     return observers
 
 

@@ -36,6 +36,7 @@ RETRY_S: Final = (1.0, 5.0, 30.0)
 """Waits before the page is tried again; the last one repeats."""
 END_S: Final = 0.8
 """How long the page's process may take to end."""
+_HEALTHY_S: Final = 60.0  # a page that ran so long is tried again soon
 USER_TIMEOUT_MS: Final = 20_000
 _KEPT: Final = 64  # events that wait for a page that is busy or starting
 
@@ -91,6 +92,9 @@ class Page:
         self._next_level_s = float("-inf")
         self._closing = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
+        self._reported = ""
+        # Not in the thread: the runtime of the model, loaded next, is kept from writing to stderr, and so is everybody.
+        self._listener = self._open()
         self._keeper = threading.Thread(target=self._keep, name="page", daemon=True)
         self._keeper.start()
 
@@ -155,27 +159,36 @@ class Page:
     def _keep(self) -> None:
         """Start the page's process, and start it again when it has ended. Runs in a thread of its own."""
         n_failures = 0
-        said = ""
         while not self._closing.is_set():
             started_s = time.monotonic()
-            try:
-                listener = _listen(self._settings)
-            except OSError as error:
-                fault = (
-                    f"the page cannot be served at {self._settings.host}:{self._settings.port}: "
-                    f"{error.strerror or error}; set web.host or web.port, or end who is there"
-                )
-            else:
-                with listener:
-                    log.info("the page is at %s", self.url)
-                    fault = self._serve(listener)
-            if time.monotonic() - started_s > 60:
+            if self._listener is not None:
+                self._report(self._serve(self._listener))
+            if time.monotonic() - started_s > _HEALTHY_S:
                 n_failures = 0
-            if fault != said and not self._closing.is_set():
-                log.error("%s (it is tried again; everything else goes on)", fault)
-                said = fault
             self._closing.wait(RETRY_S[min(n_failures, len(RETRY_S) - 1)])
             n_failures += 1
+            if self._listener is None and not self._closing.is_set():
+                self._listener = self._open()
+        if self._listener is not None:
+            self._listener.close()
+
+    def _open(self) -> socket.socket | None:
+        """A socket that listens where the settings say, or None; either is said in the log."""
+        try:
+            listener = _listen(self._settings)
+        except OSError as error:
+            where = f"{self._settings.host}:{self._settings.port}"
+            why = error.strerror or error
+            self._report(f"the page cannot be served at {where}: {why}; set web.host or web.port, or end who is there")
+            return None
+        log.info("the page is at %s", self.url)
+        return listener
+
+    def _report(self, fault: str) -> None:
+        """Say it once, not at every attempt."""
+        if fault != self._reported and not self._closing.is_set():
+            log.error("%s (it is tried again; everything else goes on)", fault)
+            self._reported = fault
 
     def _serve(self, listener: socket.socket) -> str:
         """Run the page's process until it ends; why it did, in one line."""

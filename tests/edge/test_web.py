@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -21,18 +22,20 @@ import pytest
 import soundfile
 from bundles import copy_bundle, edit
 from signals import noise, talk
-from web_page import PATIENCE_S, Served, event, free_port, health, score, served
+from web_page import PATIENCE_S, Client, Served, event, free_port, health, score, served
 
 import edge.web
 from edge import config
 from edge.bundle import default_bundle_path, load_bundle
+from edge.config import demo_path
 from edge.errors import ConfigError
 from edge.events import Detection
 from edge.history import History
 from edge.leds.base import activation_colour, parse_colour
 from edge.observers import Phase
 from edge.pipeline import Pipeline
-from edge.web import WebSettings, analyse, limits, live
+from edge.web import analyse, limits, live
+from edge.web.settings import WebSettings
 
 pytest.importorskip("starlette", reason="the page needs starlette and uvicorn: pip install 'tonelight[web]'")
 pytest.importorskip("uvicorn", reason="the page needs starlette and uvicorn: pip install 'tonelight[web]'")
@@ -589,3 +592,31 @@ def test_wrong_settings_are_named(text, complaint):
 )
 def test_who_can_reach_an_address(host, is_private):
     assert WebSettings(host=host).is_private == is_private
+
+
+# --- the whole program ---
+
+
+def test_run_serves_the_page_where_it_is_asked_to(home):
+    """The daemon with a recording as microphone: what it hears is told, and the page's mute closes its ears."""
+    port = free_port()
+    (home / "config.toml").write_text(f'[leds]\nkind = "none"\n[web]\nport = {port}\n')
+    command = [sys.executable, "-m", "edge", "run", "--config", "config.toml", "--page", "--source", str(demo_path())]
+    environment = {**os.environ, "RUNTIME_DIRECTORY": str(home / "run")}
+    with subprocess.Popen(command, cwd=home, env=environment, stderr=subprocess.PIPE, text=True) as run:
+        page = Client(port)
+        told = set()
+        try:
+            with page.live() as events:
+                for kind, value in events:
+                    told.add(kind)
+                    if kind == "event":
+                        assert page.post("/api/mute", b'{"on": true}') == (200, {"on": True})
+                    if kind == "health" and value["phase"] == "muted":
+                        break
+        finally:
+            run.send_signal(signal.SIGTERM)
+            log = run.communicate(timeout=PATIENCE_S)[1]
+    assert run.returncode == 0
+    assert told == {"hello", "level", "score", "event", "health"}
+    assert f"the page is at http://127.0.0.1:{port}/" in log

@@ -19,7 +19,8 @@ from edge.history import Event
 from edge.labels import EMOTIONS
 from edge.mute import Mute
 from edge.observers import Health, Phase
-from edge.web import Page, WebSettings
+from edge.web.page import Page
+from edge.web.settings import WebSettings
 
 SHIPPED = default_bundle_path()
 PATIENCE_S = 60.0
@@ -34,14 +35,10 @@ def free_port() -> int:
 
 
 @dataclass
-class Served:
-    """A page and where it is."""
+class Client:
+    """Asks a page."""
 
-    page: Page
     port: int
-    state: Path
-    history: Path
-    mute: Mute
 
     def request(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
@@ -85,6 +82,16 @@ class Served:
             connection.close()
 
 
+@dataclass
+class Served(Client):
+    """A page, and what it was given."""
+
+    page: Page
+    state: Path
+    history: Path
+    mute: Mute
+
+
 def _events(answer: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
     kind = ""
     while line := answer.readline():
@@ -111,7 +118,7 @@ def served(folder: Path, *, has_log: bool = True, bundle: Path | None = SHIPPED,
         colours={"happy": "#ffee00"},
     )
     try:
-        yield Served(page, port, folder, history, mute)
+        yield Served(port, page, folder, history, mute)
     finally:
         page.close()
 
