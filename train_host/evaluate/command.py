@@ -57,6 +57,7 @@ def add_arguments(subparsers: Any) -> None:
     parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes at a time (default: 1)")
     parser.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     parser.add_argument("--noise", action="store_true", help="measure in noise and in rooms, too")
+    parser.add_argument("--adapt", action="store_true", help="measure with a few clips of each tested speaker, too")
     parser.add_argument("--steps", type=_positive, metavar="N", help="a trial with other than the recipe's steps")
     parser.add_argument("--phase", choices=PHASES, help="only this one (default: train, score and report)")
     parser.add_argument("--features", type=Path, metavar="DIR", help="where the phase `features` writes them to, and "
@@ -83,11 +84,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace, console: Any) -> int:
+    from train_host.evaluate import adaptation
     from train_host.evaluate.result import load_all
     from train_host.report import write
 
     path = args.report or args.out / "accuracy.md"
-    write(load_all(args.out), path)
+    write(load_all(args.out), path, adaptation.load_all(args.out))
     console.print(f"tables: {path}", markup=False)
     return 0
 
@@ -141,6 +143,7 @@ def _tasks(args: argparse.Namespace, console: Any) -> int:
         corpora = {clip.corpus for name in args.recipe for clip in read_clips(args.features, find_recipe(name))}
     tasks = find_tasks(args.protocol, args.recipe, args.seeds, corpora, args.steps)
     phases = {"train": args.phase in (None, "train"), "score": args.phase in (None, "score"), "noise": args.noise}
+    phases["adapt"] = args.adapt
     args.out.mkdir(parents=True, exist_ok=True)
     # results may be committed, what they were made with is large
     (args.out / ".gitignore").write_text("run/\nbundle/\ntraining.json\nlog.txt\n.*\n!.gitignore\n")

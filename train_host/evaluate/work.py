@@ -19,6 +19,7 @@ from rich.console import Console
 from edge.errors import TonelightError
 from train_host.corpora.clip import Clip
 from train_host.errors import EvaluationError
+from train_host.evaluate import adaptation
 from train_host.evaluate.result import RESULT, Condition, CorpusResult, Result, load, save, uar
 from train_host.evaluate.tasks import RANDOM, Task, clips_digest, make_split, recipe_digest
 from train_host.folds import Split
@@ -41,6 +42,7 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     score: bool
     noise: bool
     n_processes: int
+    adapt: bool = False
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,7 +58,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     commit: str
 
 
-def is_done(task: Task, out: Path, *, train: bool, score: bool, noise: bool) -> bool:
+def is_done(task: Task, out: Path, *, train: bool, score: bool, noise: bool, adapt: bool = False) -> bool:
     """Whether nothing is left to do. Raises EvaluationError where what is there is of another form of the recipe."""
     folder = task.folder(out)
     digest = recipe_digest(find_recipe(task.recipe))
@@ -67,7 +69,7 @@ def is_done(task: Task, out: Path, *, train: bool, score: bool, noise: bool) -> 
                 f"{folder / RESULT} is of an earlier form of the recipe {task.recipe}; give another --out, or delete "
                 "the folder"
             )
-        return not noise or bool(result.conditions) or not score
+        return not score or (_is_scored(folder, noise) and not (adapt and _wants_adaptation(task, folder)))
     if not train or score or not (folder / TRAINING).exists():
         return False
     _load_training(folder, digest, task.recipe)
@@ -85,8 +87,19 @@ def perform(order: Order, console: Console) -> None:
     is_trained = (folder / TRAINING).exists()
     if order.train and not is_trained:
         _train(order, recipe, split, clips, folder, console)
-    if order.score:
+    if order.score and not _is_scored(folder, order.noise):
         _score(order, recipe, split, folder, console)
+    if order.score and order.adapt and _wants_adaptation(task, folder):
+        _adapt(order, recipe, split, folder)
+
+
+def _is_scored(folder: Path, noise: bool) -> bool:
+    return (folder / RESULT).exists() and (not noise or bool(load(folder / RESULT).conditions))
+
+
+def _wants_adaptation(task: Task, folder: Path) -> bool:
+    """A random split has nobody to adapt to: all voices are known."""
+    return task.protocol != RANDOM and not (folder / adaptation.ADAPTATION).exists()
 
 
 def _clips(order: Order, recipe: Recipe) -> Sequence[Clip]:
@@ -122,6 +135,7 @@ def _train(order: Order, recipe: Recipe, split: Split, clips: Sequence[Clip], fo
             data = features.measure(training, recipe, sounds, console)(split)
     run = folder / "run"
     shutil.rmtree(folder / "bundle", ignore_errors=True)  # of a run that is gone
+    (folder / adaptation.ADAPTATION).unlink(missing_ok=True)
     is_resumed = (run / CHECKPOINT).exists()
     if (run / "weights.npz").exists():  # ended between its last file and this module's own
         shutil.rmtree(run)
@@ -204,7 +218,6 @@ def _score(order: Order, recipe: Recipe, split: Split, folder: Path, console: Co
         corpus_result,
         keras_probabilities,
         probabilities,
-        shared_classes,
         speakers,
     )
     from train_host.export import current_commit, export
@@ -215,11 +228,7 @@ def _score(order: Order, recipe: Recipe, split: Split, folder: Path, console: Co
     done = _load_training(folder, recipe_digest(recipe), task.recipe)
     info, _, model = load_model(run)
     heard = {*info.train_speakers, *info.val_speakers}
-    if done.test_clips != clips_digest(split.test) or done.train_clips != clips_digest((*split.train, *split.val)):
-        raise EvaluationError(
-            f"{folder} was trained on another split than {split.name} is now (the corpora have changed); give another "
-            "--out, or delete the folder"
-        )
+    _check_split(done, split, folder)
     known = heard & {clip.speaker_id for clip in split.test}
     if known and task.protocol != RANDOM:
         raise EvaluationError(f"{folder} was trained with speakers that {split.name} tests: {', '.join(sorted(known))}")
@@ -239,10 +248,7 @@ def _score(order: Order, recipe: Recipe, split: Split, folder: Path, console: Co
     clips = split.test
     paths = [clip.path for clip in clips]
     corpora = sorted({clip.corpus for clip in clips})
-    trained = {clip.emotion for clip in split.train}
-    classes = {
-        corpus: shared_classes({clip.emotion for clip in clips if clip.corpus == corpus}, trained) for corpus in corpora
-    }
+    classes = _classes(split)
     with progress_bar(console) as progress:
         bar = progress.add_task("the bundle, on the device's pipeline", total=len(clips))
         found = []
@@ -297,6 +303,54 @@ def _score(order: Order, recipe: Recipe, split: Split, folder: Path, console: Co
             speakers=each,
             corpora=measured,
             conditions=conditions,
+        ),
+        folder,
+    )
+
+
+def _check_split(done: Training, split: Split, folder: Path) -> None:
+    if done.test_clips != clips_digest(split.test) or done.train_clips != clips_digest((*split.train, *split.val)):
+        raise EvaluationError(
+            f"{folder} was trained on another split than {split.name} is now (the corpora have changed); give another "
+            "--out, or delete the folder"
+        )
+
+
+def _classes(split: Split) -> dict[str, tuple[str, ...]]:
+    """Of each tested corpus the emotions that the training has, too."""
+    from train_host.evaluate.measure import shared_classes
+
+    trained = {clip.emotion for clip in split.train}
+    corpora = sorted({clip.corpus for clip in split.test})
+    return {
+        corpus: shared_classes({clip.emotion for clip in split.test if clip.corpus == corpus}, trained)
+        for corpus in corpora
+    }
+
+
+def _adapt(order: Order, recipe: Recipe, split: Split, folder: Path) -> None:
+    from train_host.adapt import PRIOR
+    from train_host.export import current_commit
+
+    task = order.task
+    _check_split(_load_training(folder, recipe_digest(recipe), task.recipe), split, folder)
+    speakers, left_out = adaptation.measure(folder / "run", split, _classes(split))
+    adaptation.save(
+        adaptation.Adaptation(
+            schema=1,
+            protocol=task.protocol,
+            split=split.name,
+            n_folds=task.n_folds,
+            recipe=recipe.name,
+            recipe_digest=recipe_digest(recipe),
+            seed=task.seed,
+            steps=task.steps or recipe.training.steps,
+            trial=task.steps is not None and task.steps != recipe.training.steps,
+            n_draws=adaptation.N_DRAWS,
+            prior=PRIOR,
+            commit=current_commit(),
+            speakers=speakers,
+            left_out=left_out,
         ),
         folder,
     )
