@@ -152,10 +152,10 @@ class Daemon:
                     self._be_muted()
                     continue
                 try:
-                    with self._open_source() as source:
-                        is_over = self._listen(source)
+                    is_over = self._hear()
                 except SourceError as error:
-                    self._be_in_fault(error)
+                    self._fail(error)
+                    self._wait_after(error)
                 else:
                     if is_over:
                         break
@@ -169,6 +169,20 @@ class Daemon:
         return self._mute is not None and self._mute.is_on
 
     # --- the phases
+
+    def _hear(self) -> bool:
+        """Open the source, `_listen`, and close it.
+
+        Raises:
+            SourceError: it cannot be opened, or gives no sound (any more).
+        """
+        with self._open_source() as source:
+            try:
+                return self._listen(source)
+            except SourceError as error:
+                self._fail(error)  # not only once it is closed: a driver may take its time with what has gone
+                self._tick()
+                raise
 
     def _listen(self, source: Source) -> bool:
         """Handle block after block; False when the source is to be closed as somebody asked for it, True at the end.
@@ -235,11 +249,14 @@ class Daemon:
             self._feed()
         self._tick()
 
-    def _be_in_fault(self, error: SourceError) -> None:
-        """Keep what was heard, say what is wrong, and wait a little before the next attempt."""
+    def _fail(self, error: SourceError) -> None:
+        """Keep what was heard, and say what is wrong. Harmless when repeated."""
         self._part()
         self._source_trouble.begins(error, "it is tried again until it works", way=str(error))
         self._enter(Phase.FAULT, str(error))
+
+    def _wait_after(self, error: SourceError) -> None:
+        """Wait a little before the next attempt."""
         wait_s = RETRY_S[0] if isinstance(error, _StuckError) else RETRY_S[min(self._n_failures, len(RETRY_S) - 1)]
         end_s = self._clock.monotonic() + wait_s
         self._n_failures += 1

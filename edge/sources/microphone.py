@@ -66,6 +66,7 @@ class MicrophoneSource:
         self.n_bad = 0
         self._blocks = Blocks(chosen.rate_hz, block_ms)
         self._stillness = Stillness(chosen.rate_hz)
+        self._waited_s = 0.0
         self._read_rows = max(1, chosen.rate_hz * block_ms // 1000)
         # Beyond a few, the channels are those of a virtual device that mixes as many as it is asked for.
         n_channels = chosen.n_channels if chosen.n_channels <= 8 else 2
@@ -107,8 +108,10 @@ class MicrophoneSource:
         while (block := self._blocks.pop()) is None:
             got = self._ring.read(self._read_rows, timeout_s)
             if got is None:
-                state = "has stopped" if self._ring.closed else f"has delivered nothing for {timeout_s:g} s"
+                self._waited_s += timeout_s
+                state = "has stopped" if self._ring.closed else f"has delivered nothing for {self._waited_s:g} s"
                 raise SourceError(f"the microphone '{self.name}' {state}; check that it is still plugged in")
+            self._waited_s = 0.0
             rows, lost = got
             if lost:
                 self._blocks.lose(lost)

@@ -285,6 +285,25 @@ def test_a_microphone_that_fails_is_opened_again_and_nothing_heard_is_lost(room,
     assert FAULT in room.light.names[:-1]  # it did not pretend to listen
 
 
+def test_a_fault_is_said_before_the_source_is_closed(room):
+    """To close what has gone may take long, or for ever."""
+    watcher = Watcher()
+    room.observers.append(watcher)
+
+    class Clinging(Played):
+        def close(self) -> None:
+            if self.n_read:  # FileSource closes itself at its end, too
+                assert watcher.phases[-1] is Phase.FAULT
+                assert room.light.names[-1] == FAULT
+            super().close()
+
+    room.clock.speed_s = 0.05
+    source = Clinging(demo_path(), room.clock, fail={10: FOREVER})
+    room.daemon(lambda: source, room.demo()).run()
+    assert watcher.phases == [Phase.STARTING, Phase.LISTENING, Phase.FAULT, Phase.LISTENING]
+    assert source._handle.closed
+
+
 def test_the_waits_between_attempts_grow(room):
     opened_s: list[float] = []
 
