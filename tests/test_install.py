@@ -192,3 +192,118 @@ with zipfile.ZipFile(name, "w") as new:
     assert said[3] == "/opt/tonelight is in the way; move it, then run this again"
     assert said[4] == "there is no python2.0: sudo apt install python3 python3-venv"
     assert "-> tonelight-0.1.0  comes with tonelight" in lines
+
+
+# A system that runs ---------------------------------------------------------------------------------------------------
+
+# This system's own root, copied on write, with a systemd of its own that runs one script and ends.
+BOOT = """
+set -e
+mount -t tmpfs box "$1"
+mkdir "$1/upper" "$1/work" "$1/root"
+mount -t overlay box -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root" || exit 77
+cd "$1/root"
+rm -rf etc/systemd/system/*.wants etc/systemd/system/tonelight* etc/tonelight var/lib/tonelight opt/tonelight*
+echo board >etc/hostname
+mkdir board
+cp -r "$wheels" board/wheels
+cp "$2" "$3" board
+mkdir board/checkout
+tar -C "$4" -c systemd edge/locks pyproject.toml | tar -C board/checkout -x
+cat >etc/systemd/system/board.service <<'END'
+[Unit]
+After=basic.target
+[Service]
+Type=oneshot
+ExecStart=/bin/sh /board/script
+StandardOutput=file:/board/out
+StandardError=file:/board/out
+ExecStopPost=/bin/systemctl poweroff --force
+TimeoutStartSec=900
+END
+cd /
+timeout -k 5 900 systemd-nspawn --quiet -D "$1/root" --register=no --keep-unit --private-network --console=pipe \\
+  -b systemd.unit=board.service </dev/null >/dev/null 2>&1 || test -e "$1/root/board/out" || exit 77
+cat "$1/root/board/out"
+"""
+
+# A microphone that hears a noise, at the pace of a real one.
+FEED = """
+import array, random, time
+blocks = [array.array("f", [random.uniform(-0.1, 0.1) for _ in range(882 * 2)]).tobytes() for _ in range(20)]
+while True:
+    try:
+        with open("/srv/heard", "wb", buffering=0) as pipe:
+            next_s = time.monotonic()
+            while True:
+                pipe.write(random.choice(blocks))
+                next_s += 0.02
+                time.sleep(max(0.0, next_s - time.monotonic()))
+    except BrokenPipeError:
+        pass
+"""
+
+
+@pytest.mark.slow
+def test_the_service_of_a_running_system(tmp_path, wheels):
+    """Locked in as it is, the service hears, is restarted, reloads and goes: by systemd itself, not by its manual."""
+    if os.geteuid() != 0 or shutil.which("systemd-nspawn") is None:
+        pytest.skip("needs root and systemd-nspawn (apt install systemd-container)")
+    (tmp_path / "box").mkdir()
+    (tmp_path / "feed.py").write_text(FEED)
+    (tmp_path / "script").write_text("""
+        export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+        cd /
+        mkfifo -m 666 /srv/heard
+        python3 /board/feed.py &
+        slave='slave.pcm "null" file "/dev/null" infile "/srv/heard" format "raw"'
+        printf 'pcm.null { type null }\\npcm.default { type file %s }\\n' "$slave" >/etc/asound-board.conf
+        mkdir -p /etc/systemd/system/tonelight.service.d
+        printf '[Service]\\nEnvironment=ALSA_CONFIG_PATH=/etc/asound-board.conf\\nStandardError=append:/board/log\\n' \\
+          >/etc/systemd/system/tonelight.service.d/board.conf
+        heard() { # waits for the first blocks of a new start
+          for _ in $(seq 60); do
+            if grep -q '"phase":"listening".*"n_blocks":[1-9]' /run/tonelight/health.json 2>/dev/null; then
+              echo "$1: heard"
+              return
+            fi
+            sleep 1
+          done
+          echo "$1: deaf"
+        }
+        /board/checkout/systemd/install.sh --offline /board/wheels
+        echo "installed: $?"
+        heard first
+        grep -E '^(Seccomp|NoNewPrivs|CapEff):' /proc/$(systemctl show tonelight -p MainPID --value)/status
+        systemctl reload tonelight
+        echo "reloaded: $?"
+        systemctl kill -s KILL tonelight
+        sleep 1
+        heard second
+        systemctl show tonelight -p NRestarts
+        cat /board/log
+        /board/checkout/systemd/install.sh --uninstall --purge
+        systemctl status tonelight 2>&1
+    """)
+    given = [tmp_path / "box", tmp_path / "script", tmp_path / "feed.py", ROOT]
+    done = subprocess.run(
+        ["unshare", "-m", "--propagation", "private", "sh", "-c", BOOT, "boot", *given],
+        env=os.environ | {"wheels": str(wheels)},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode == 77:
+        pytest.skip("no systemd can be started here beside the system's own")
+    out = done.stdout
+    for expected in (
+        "ok       model       tonelight-0.1.0 in /opt/tonelight.2",
+        "installed, and listening from every start on",
+        "installed: 0\n",
+        "first: heard\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\nreloaded: 0\n",
+        "second: heard\nNRestarts=1\n",
+        "INFO listening to default\nINFO reloaded: tonelight-0.1.0 listens as before\nINFO listening to default\n",
+        "tonelight is gone, and with it its configuration, models and log\n",
+        "Unit tonelight.service could not be found.",
+    ):
+        assert expected in out, out + done.stderr
+    assert "Traceback" not in out
