@@ -1,5 +1,7 @@
 """What is adapted is never measured on, every condition is measured on the same clips, and the report says so."""
 
+import io
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -10,14 +12,20 @@ pytest.importorskip("keras")
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
+from test_report import outcome, speaker
 
 from edge.labels import EMOTIONS
 from train_host import report
+from train_host.corpora import find_corpora
 from train_host.corpora.clip import Clip
 from train_host.errors import EvaluationError
-from train_host.evaluate import adaptation
+from train_host.evaluate import adaptation, work
 from train_host.evaluate.adaptation import CONDITIONS, N_CLIPS, N_KEPT, Adaptation, AdaptedSpeaker, draw, measure
+from train_host.evaluate.result import save
+from train_host.evaluate.tasks import Task, clips_digest, make_split, recipe_digest
 from train_host.folds import Split
+from train_host.recipes import find_recipe
 
 
 def clip(speaker: str, emotion: str, take: int, corpus: str = "home") -> Clip:
@@ -134,3 +142,30 @@ def test_tested_speakers_of_a_run_under_every_condition(run, clips):
         assert [sum(row) for row in matrix] == [4, 0, 4, 4, 4, 0, 0, 0]
     assert anna.conditions["3"] == anna.conditions["5"]
     assert np.trace(np.array(anna.conditions["3"])) >= 12
+
+
+@pytest.mark.slow
+def test_a_task_that_was_scored_is_adapted_and_then_done(run, clips, tmp_path):
+    root, out = tmp_path / "corpora", tmp_path / "results"
+    for name in ("voices", "more"):
+        shutil.copytree(clips[0].path.parents[2], root / name)
+    task = Task("tonelight", "unseen", "unseen_more", 2, 0)
+    folder = task.folder(out)
+    shutil.copytree(run, folder / "run")
+    both = [clip for corpus in find_corpora(root) for clip in corpus.clips]
+    split = make_split(task, both)
+    digest = recipe_digest(find_recipe("tonelight"))
+    told = {"schema": 1, "recipe_digest": digest, "seconds": None, "device": "", "commit": ""}
+    told["train_clips"], told["test_clips"] = clips_digest((*split.train, *split.val)), clips_digest(split.test)
+    (folder / work.TRAINING).write_bytes(msgspec.json.encode(told))
+    save(outcome(speaker("anna", (1, 1, 0), (0, 2, 0)), recipe_digest=digest), folder)
+
+    phases = {"train": True, "score": True, "noise": False}
+    assert work.is_done(task, out, **phases)
+    assert not work.is_done(task, out, **phases, adapt=True)
+    order = work.Order(task=task, out=str(out), corpora=str(root), features=None, n_processes=1, **phases, adapt=True)
+    work.perform(order, Console(file=io.StringIO()))
+    assert work.is_done(task, out, **phases, adapt=True)
+    (found,) = adaptation.load_all(out)
+    assert (found.split, found.recipe_digest) == ("unseen_more", digest)
+    assert {one.corpus for one in found.speakers} == {"more"}

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 from rich.console import Console
@@ -24,6 +24,9 @@ from train_host.evaluate.result import RESULT, Condition, CorpusResult, Result, 
 from train_host.evaluate.tasks import RANDOM, Task, clips_digest, make_split, recipe_digest
 from train_host.folds import Split
 from train_host.recipes import Recipe, find_recipe
+
+if TYPE_CHECKING:
+    from train_host.train import RunInfo
 
 QUANTIZATION: Final = "dynamic"
 TRAINING: Final = "training.json"
@@ -227,11 +230,7 @@ def _score(order: Order, recipe: Recipe, split: Split, folder: Path, console: Co
     task, run = order.task, folder / "run"
     done = _load_training(folder, recipe_digest(recipe), task.recipe)
     info, _, model = load_model(run)
-    heard = {*info.train_speakers, *info.val_speakers}
-    _check_split(done, split, folder)
-    known = heard & {clip.speaker_id for clip in split.test}
-    if known and task.protocol != RANDOM:
-        raise EvaluationError(f"{folder} was trained with speakers that {split.name} tests: {', '.join(sorted(known))}")
+    _check_split(done, info, split, folder)
 
     path = folder / "bundle" / f"{recipe.name}-0.0.0"
     if not path.exists():
@@ -308,12 +307,16 @@ def _score(order: Order, recipe: Recipe, split: Split, folder: Path, console: Co
     )
 
 
-def _check_split(done: Training, split: Split, folder: Path) -> None:
+def _check_split(done: Training, info: RunInfo, split: Split, folder: Path) -> None:
+    """Raises EvaluationError where a run was trained on another split, or with a speaker that is tested."""
     if done.test_clips != clips_digest(split.test) or done.train_clips != clips_digest((*split.train, *split.val)):
         raise EvaluationError(
             f"{folder} was trained on another split than {split.name} is now (the corpora have changed); give another "
             "--out, or delete the folder"
         )
+    known = {*info.train_speakers, *info.val_speakers} & {clip.speaker_id for clip in split.test}
+    if known and not split.name.startswith(f"{RANDOM}_"):
+        raise EvaluationError(f"{folder} was trained with speakers that {split.name} tests: {', '.join(sorted(known))}")
 
 
 def _classes(split: Split) -> dict[str, tuple[str, ...]]:
@@ -331,9 +334,11 @@ def _classes(split: Split) -> dict[str, tuple[str, ...]]:
 def _adapt(order: Order, recipe: Recipe, split: Split, folder: Path) -> None:
     from train_host.adapt import PRIOR
     from train_host.export import current_commit
+    from train_host.train import load_run
 
     task = order.task
-    _check_split(_load_training(folder, recipe_digest(recipe), task.recipe), split, folder)
+    done = _load_training(folder, recipe_digest(recipe), task.recipe)
+    _check_split(done, load_run(folder / "run")[0], split, folder)
     speakers, left_out = adaptation.measure(folder / "run", split, _classes(split))
     adaptation.save(
         adaptation.Adaptation(
