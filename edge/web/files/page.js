@@ -115,6 +115,14 @@ function rest() {
   $("what").textContent = what;
   $("sure").textContent = sure || "\u00a0";
   showActivation(null);
+  for (const { bar, number } of meters.values()) {
+    bar.style.transform = "scaleX(0)";
+    number.textContent = "–";
+  }
+  if (phase !== "listening") {
+    showLevel({ level_db: null, speaking: false });
+    $("level-db").textContent = "– dB";
+  }
 }
 
 function glow(picture, { colour, ink }) {
@@ -150,7 +158,6 @@ function showHealth(health) {
   $("mute").disabled = false;
   $("mute").setAttribute("aria-pressed", muted);
   $("mute").querySelector("use").setAttribute("href", muted ? "#muted" : "#microphone");
-  $("mute").lastElementChild.textContent = muted ? "Muted" : "Mute";
   tell("h-phase", phase === "fault" ? `cannot listen: ${health.reason}` : PHASES[phase]);
   tell("h-microphone", health.microphone || "none");
   tell("h-lost", health.n_gaps ? `${duration(health.n_lost / 16000)} in ${plural(health.n_gaps, "gap")}` : "none");

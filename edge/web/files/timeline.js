@@ -1,6 +1,6 @@
 // The last day: a lane for each emotion, so that place, not colour, tells which it was.
 
-import { $, UNCERTAIN, activationInWords, clock, duration, element, inWords, percent, shown, swatch, tones } from "./tones.js";
+import { $, UNCERTAIN, activationInWords, clock, contrast, duration, element, inWords, percent, shown, swatch, tones } from "./tones.js";
 
 const DAY_MS = 86_400_000;
 const SHORTEST_MS = 20_000;
@@ -203,7 +203,7 @@ export class Timeline {
     const pen = canvas.getContext("2d");
     pen.scale(scale, scale);
     const style = getComputedStyle(document.documentElement);
-    const [ink, soft, line, well] = ["--ink", "--soft", "--line", "--well"].map((name) => style.getPropertyValue(name));
+    const [ink, soft, line, well, card] = ["--ink", "--soft", "--line", "--well", "--card"].map((name) => style.getPropertyValue(name).trim());
     const row = height / (this.names.length + 1);
     const startMs = this.endMs - this.spanMs;
     const x = (ms) => ((ms - startMs) / this.spanMs) * width;
@@ -234,10 +234,11 @@ export class Timeline {
       const tall = (row - 8) * (0.35 + 0.65 * e.confidence); // the surer, the taller
       pen.beginPath();
       pen.roundRect(left, (lane + 0.5) * row - tall / 2, wide, tall, Math.min(4, wide / 2));
-      pen.fillStyle = (tones.get(e.name) ?? tones.get(UNCERTAIN)).colour;
+      const { colour } = tones.get(e.name) ?? tones.get(UNCERTAIN);
+      pen.fillStyle = colour;
       pen.fill();
       pen.strokeStyle = ink;
-      pen.globalAlpha = wide > 5 ? 0.55 : 0.3;
+      pen.globalAlpha = contrast(colour, card) < 1.5 ? 0.8 : 0.3; // white on white needs its edge
       pen.lineWidth = wide > 5 ? 1 : 0.5;
       pen.stroke();
       pen.globalAlpha = 1;

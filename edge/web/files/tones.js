@@ -84,12 +84,21 @@ export async function refusal(response) {
   }
 }
 
-// Dark or light strokes, whichever can be seen on this colour (WCAG's relative luminance).
-function readableOn(colour) {
+// How much lighter the lighter of two colours is (WCAG's contrast: 1 to 21).
+export function contrast(one, other) {
+  const [light, dark] = [luminance(one), luminance(other)].sort((a, b) => b - a);
+  return (light + 0.05) / (dark + 0.05);
+}
+
+function luminance(colour) {
   const [r, g, b] = [1, 3, 5].map((i) => {
     const c = parseInt(colour.slice(i, i + 2), 16) / 255;
     return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
   });
-  const luminance = 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  return luminance > 0.179 ? "#16181c" : "#ffffff";
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+
+// Dark or light strokes, whichever can be seen on this colour.
+function readableOn(colour) {
+  return luminance(colour) > 0.179 ? "#16181c" : "#ffffff";
 }
