@@ -185,10 +185,12 @@ def adapt(run: Path, clips: Sequence[Clip], out: Path, console: Console, cache: 
     personal = Personal({emotion: n_clips[emotion] for emotion in EMOTIONS if n_clips[emotion]}, before, after)
     (out / PERSONAL).write_bytes(msgspec.json.encode(personal) + b"\n")
     shutil.copyfile(run / RUN, out / RUN)
+    with np.load(run / VALIDATION) as file:
+        validation = {name: file[name] for name in file.files}
     if is_tested.any():
-        np.savez(out / VALIDATION, logits=held[is_tested].astype(np.float32), truth=emotions[is_tested])
-    else:
-        shutil.copyfile(run / VALIDATION, out / VALIDATION)
+        # the rest stays: whether anybody speaks at all is told as before
+        validation |= {"logits": held[is_tested].astype(np.float32), "truth": emotions[is_tested]}
+    np.savez(out / VALIDATION, **validation)
     sequences = [*load_sequences(run / SEQUENCES), *(normalized(example, recipe, info) for example in examples)]
     np.savez(out / SEQUENCES, **{f"{i:04}": sequence for i, sequence in enumerate(sequences)})
     model.get_layer("logits").set_weights([adapted.kernel, adapted.bias])
