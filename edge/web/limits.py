@@ -1,4 +1,4 @@
-"""What a recording that somebody tries may cost, and how little the page's processes matter to the board."""
+"""What browsers may cost, and how little the page's processes matter to the board."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+MAX_CLIENTS: Final = 64
+"""Browsers that watch."""
 MAX_BYTES: Final = 20_000_000
 MAX_S: Final = 600
 """The longest recording that is analysed."""

@@ -10,8 +10,8 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from edge.web.answers import refuse
+from edge.web.limits import MAX_CLIENTS
 
-MAX_CLIENTS: Final = 64
 _EVENTS: Final = 100
 
 

@@ -34,7 +34,7 @@ from edge.history import History
 from edge.leds.base import activation_colour, parse_colour
 from edge.observers import Phase
 from edge.pipeline import Pipeline
-from edge.web import analyse, limits, live
+from edge.web import analyse, limits
 from edge.web.settings import WebSettings
 
 pytest.importorskip("starlette", reason="the page needs starlette and uvicorn: pip install 'tonelight[web]'")
@@ -204,7 +204,7 @@ def test_there_is_room_for_so_many_and_no_more(open_page):
     until(lambda: _is_told(open_page))
     asked = []
     try:
-        for _ in range(live.MAX_CLIENTS):
+        for _ in range(limits.MAX_CLIENTS):
             asked.append(open_page.live())
             assert next(asked[-1].__enter__())[0] == "hello"
         status, answer = open_page.get("/api/live")
