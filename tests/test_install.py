@@ -277,6 +277,10 @@ def test_the_service_of_a_running_system(tmp_path, wheels):
         grep -E '^(Seccomp|NoNewPrivs|CapEff):' /proc/$(systemctl show tonelight -p MainPID --value)/status
         systemctl reload tonelight
         echo "reloaded: $?"
+        for _ in $(seq 60); do # systemd does not wait for the answer
+          grep -q reloaded /board/log && break
+          sleep 1
+        done
         systemctl kill -s KILL tonelight
         sleep 1
         heard second
