@@ -12,7 +12,9 @@ right together with the settings it was trained with, and a guess at one of them
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
 import stat
 from collections.abc import Callable
@@ -152,16 +154,8 @@ def load_bundle(path: Path) -> Bundle:
 
     Raises BundleError, in one line that names the file and the way out, when anything is missing, damaged or unknown.
     """
-    try:
-        is_folder, is_there = path.is_dir(), path.exists()
-    except OSError as error:
-        raise BundleError(f"bundle {path} cannot be read: {error.strerror}") from None
-    if not is_folder:
-        what = "is a file, not a folder" if is_there else "does not exist"
-        raise BundleError(
-            f"bundle {path} {what}; give the folder that holds {MANIFEST}, or leave `[model] bundle` empty"
-        )
-    manifest = parse_manifest(_read(path / MANIFEST), str(path / MANIFEST))
+    # links may be: a package manager may link what it installs, and what is in them is checked
+    manifest = parse_manifest(read_manifest(path, may_be_link=True), str(path / MANIFEST))
     for name in (MODEL, GOLDEN, CARD):
         if name not in manifest.files:
             raise BundleError(f"{path / MANIFEST}: `files` does not list {name}; export the bundle again")
@@ -169,7 +163,7 @@ def load_bundle(path: Path) -> Bundle:
     for name, expected in manifest.files.items():
         if not re.fullmatch(r"\w[\w.-]{0,99}", name, re.ASCII):
             raise BundleError(f"{path / MANIFEST}: `files` names {name[:99]!r}, which is not a plain file name")
-        contents[name] = _read(path / name)
+        contents[name] = read_file(path / name, may_be_link=True)
         found = hashlib.sha256(contents[name]).hexdigest()
         if found != expected:
             raise BundleError(
@@ -226,18 +220,47 @@ def _check_model(model: StreamModel | WindowModel) -> None:
         )
 
 
-def _read(path: Path) -> bytes:
+def read_manifest(bundle: Path, *, may_be_link: bool = False) -> bytes:
+    """The bytes of the manifest in folder `bundle`, which its signature is over.
+
+    Raises BundleError where there is no such folder, or it has no readable manifest.
+    """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # reading a pipe might never end
-            raise BundleError(f"{path} is not a file; install the bundle again, whole")
+        is_folder, is_there = bundle.is_dir(), bundle.exists()
+    except OSError as error:
+        raise BundleError(f"bundle {bundle} cannot be read: {error.strerror}") from None
+    if not is_folder:
+        what = "is a file, not a folder" if is_there else "does not exist"
+        raise BundleError(f"bundle {bundle} {what}; give the folder that holds {MANIFEST}")
+    return read_file(bundle / MANIFEST, may_be_link=may_be_link)
+
+
+def read_file(path: Path, *, may_be_link: bool = False) -> bytes:
+    """Content of a plain file of a bundle; pipes and the like are refused, what is too large, and links unless allowed.
+
+    Raises BundleError, in one line that names the file.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if may_be_link else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags)  # not blocking: opening a pipe might never end
+    except FileNotFoundError:
+        raise BundleError(f"bundle {path.parent} has no {path.name}; get it again, whole") from None
+    except OSError as error:
+        is_link = error.errno == errno.ELOOP and not may_be_link
+        what = "is a link, not a plain file" if is_link else f"cannot be read: {error.strerror}"
+        raise BundleError(f"{path} {what}; get the bundle again, whole") from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleError(f"{path} is not a plain file; get the bundle again, whole")
         if status.st_size > MAX_FILE_BYTES:
             raise BundleError(f"{path} is larger than any file of a bundle may be ({MAX_FILE_BYTES >> 20} MiB)")
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise BundleError(f"bundle {path.parent} has no {path.name}; install it again, whole") from None
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_FILE_BYTES)
     except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}") from None
+        raise BundleError(f"{path} cannot be read: {error.strerror}; get the bundle again") from None
+    finally:
+        os.close(descriptor)
 
 
 def _one_line(error: Exception) -> str:

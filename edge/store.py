@@ -20,7 +20,6 @@ import hashlib
 import os
 import re
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -32,11 +31,12 @@ from edge import config, signing
 from edge.bundle import (
     DEFAULT_BUNDLE,
     MANIFEST,
-    MAX_FILE_BYTES,
     Bundle,
     default_bundle_path,
     load_bundle,
     parse_manifest,
+    read_file,
+    read_manifest,
 )
 from edge.errors import BundleError
 from edge.pipeline import verify_golden
@@ -290,7 +290,7 @@ class Store:
         if _is_same(path, default_bundle_path()):
             return Verified(load_bundle(path), None)
         content = read_manifest(path)
-        signature = _read_plain(path / SIGNATURE) if os.path.lexists(path / SIGNATURE) else None
+        signature = read_file(path / SIGNATURE) if os.path.lexists(path / SIGNATURE) else None
         key = signing.check_signature(path, content, signature, signing.trusted_keys(self.keys))
         manifest = parse_manifest(content, str(path / MANIFEST))
         _refuse_strangers(path, {MANIFEST, SIGNATURE, *manifest.files})
@@ -326,7 +326,7 @@ class Store:
     def _copy(self, bundle: Bundle, incoming: Path) -> None:
         """Write a verified bundle into the empty folder `incoming`, down to the disk; check what arrived."""
         for name in (MANIFEST, SIGNATURE, *bundle.manifest.files):
-            content = _read_plain(bundle.path / name)
+            content = read_file(bundle.path / name)
             expected = bundle.manifest.files.get(name)
             if expected is not None and hashlib.sha256(content).hexdigest() != expected:
                 raise BundleError(f"{bundle.path / name} was changed while it was read; try again")
@@ -439,43 +439,6 @@ class Store:
         if error.errno == errno.EROFS:
             return f"{where}: {error.strerror}; `mount` tells why"
         return f"{where}: {error.strerror or error}; check the disk, then try again"
-
-
-def read_manifest(bundle: Path) -> bytes:
-    """The bytes that a signature of the bundle in folder `bundle` is over.
-
-    Raises:
-        BundleError: there is no such folder, or it has no readable manifest.
-    """
-    try:
-        is_folder, is_there = bundle.is_dir(), bundle.exists()
-    except OSError as error:
-        raise BundleError(f"bundle {bundle} cannot be read: {error.strerror}") from None
-    if not is_folder:
-        what = "is a file, not a folder" if is_there else "does not exist"
-        raise BundleError(f"bundle {bundle} {what}; give the folder that holds {MANIFEST}")
-    return _read_plain(bundle / MANIFEST)
-
-
-def _read_plain(path: Path) -> bytes:
-    """Content of a plain file of a bundle; links, pipes and the like are refused, and so is what is too large."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise BundleError(f"bundle {path.parent} has no {path.name}; get it again, whole") from None
-    except OSError as error:
-        what = "is a link, not a plain file" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
-        raise BundleError(f"{path} {what}; get the bundle again, whole") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"{path} is not a plain file; get the bundle again, whole")
-        if status.st_size > MAX_FILE_BYTES:
-            raise BundleError(f"{path} is larger than any file of a bundle may be ({MAX_FILE_BYTES >> 20} MiB)")
-        try:
-            return file.read(MAX_FILE_BYTES)
-        except OSError as error:
-            raise BundleError(f"{path} cannot be read: {error.strerror}; get the bundle again") from None
 
 
 def _refuse_strangers(folder: Path, names: set[str]) -> None:

@@ -15,9 +15,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge.bundle import load_bundle
+from edge.bundle import load_bundle, read_manifest
 from edge.signing import SIGNATURE, SIGNATURE_SCHEMA, PublicKey, Signature
-from edge.store import read_manifest
 from train_host.errors import ExportError
 
 _MAX_BYTES: Final = 4096

@@ -118,7 +118,7 @@ def test_a_link_that_leads_round_in_circles(tmp_path):
 @pytest.mark.parametrize("name", [MANIFEST, MODEL, GOLDEN, CARD])
 def test_a_missing_file(bundle, name):
     (bundle / name).unlink()
-    refused(bundle, name, "install")
+    refused(bundle, name, "get it again")
 
 
 @pytest.mark.parametrize("name", [MODEL, GOLDEN, CARD])
@@ -141,10 +141,18 @@ def test_a_damaged_file(bundle, name, damage):
 def test_a_folder_or_a_pipe_in_place_of_a_file(bundle, name):
     (bundle / name).unlink()
     os.mkfifo(bundle / name)
-    refused(bundle, name, "not a file")
+    refused(bundle, name, "not a plain file")
     (bundle / name).unlink()
     (bundle / name).mkdir()
-    refused(bundle, name, "not a file")
+    refused(bundle, name, "not a plain file")
+
+
+def test_what_a_package_manager_linked_is_whole(bundle, tmp_path):
+    (tmp_path / "kept").mkdir()
+    for name in (MANIFEST, MODEL, GOLDEN, CARD):
+        (bundle / name).rename(tmp_path / "kept" / name)
+        (bundle / name).symlink_to(tmp_path / "kept" / name)
+    assert load_bundle(bundle).path == bundle
 
 
 @pytest.mark.parametrize("name", [MANIFEST, GOLDEN])
