@@ -174,6 +174,6 @@ FIELD: Final = (
         "a dense network on statistics of RMS, chroma, ZCR, MFCC and log-mel",
         _functionals,
         columns=("rms", "chroma", "zcr", "mfcc", "log_mel"),
-        training=dataclasses.replace(_ADAM, steps=3000, batch_size=64),
+        training=dataclasses.replace(_ADAM, steps=1500, batch_size=64),
     ),
 )
