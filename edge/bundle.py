@@ -70,6 +70,8 @@ class StreamModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
     valid_input: str
     """`(1, chunk_frames / frames_per_step)`: 1 for steps that exist, 0 for the padding of a segment's last chunk."""
     logits_output: str
+    hears_speech: bool
+    """Whether one more logit follows those of the labels: that somebody speaks at all."""
     states: tuple[StateSpec, ...]
 
 
@@ -80,6 +82,7 @@ class WindowModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
     window_frames: Count
     features_input: str
     logits_output: str
+    hears_speech: bool
 
 
 class CorpusUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -44,7 +44,7 @@ class Classifier:
     def __init__(self, bundle: Bundle) -> None:
         self._spec = bundle.manifest.model
         self._n_features = bundle.manifest.features.n_features
-        self._n_labels = len(bundle.labels)
+        self._n_logits = len(bundle.labels) + bundle.manifest.model.hears_speech
         self._where = str(bundle.path / "model.tflite")
         interpreter_class, _ = load_runtime()
         try:
@@ -57,7 +57,7 @@ class Classifier:
         spec = self._spec
         frames = spec.chunk_frames if isinstance(spec, StreamModel) else spec.window_frames
         self._features_index = self._find(self._inputs, spec.features_input, (1, frames, self._n_features))
-        self._logits_index = self._find(self._outputs, spec.logits_output, (1, self._n_labels))
+        self._logits_index = self._find(self._outputs, spec.logits_output, (1, self._n_logits))
         self._features: Float32 = np.zeros((1, frames, self._n_features), np.float32)
         used_inputs, used_outputs = [spec.features_input], [spec.logits_output]
         if isinstance(spec, StreamModel):
@@ -107,7 +107,8 @@ class Classifier:
     def step(self, features: Float32) -> Float32 | None:
         """Take the next `(n, n_features)` of the segment, n at most `chunk_frames`; return its logits so far.
 
-        Shape `(n_labels,)`, or None while less than one step of the recurrence has arrived.
+        Shape `(n_labels,)`, with one more where the model hears speech; None while less than one step of the
+        recurrence has arrived.
         """
         spec = self._spec
         if isinstance(spec, WindowModel):

@@ -32,6 +32,8 @@ class DecisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Smoothed share below which it is no longer shown."""
     uncertain_below: float
     """A finished segment with less confidence than this is `uncertain`."""
+    speech_from: float
+    """Least probability that somebody speaks for a segment to be answered at all; 0 for a model that cannot tell."""
     activation_scale: float
     activation_offset: float
     """What the log odds of high against low activation are multiplied by, and what is then added, so that the
@@ -47,6 +49,8 @@ class DecisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"need 0 < exit <= enter < 1, got {self.exit} and {self.enter}")
         if not 0 <= self.uncertain_below < 1:
             raise ValueError(f"uncertain_below must be 0 to 1, got {self.uncertain_below}")
+        if not 0 <= self.speech_from < 1:
+            raise ValueError(f"speech_from must be 0 to 1, got {self.speech_from}")
         if not 0.05 <= self.activation_scale <= 20:
             raise ValueError(f"activation_scale must be 0.05 to 20, got {self.activation_scale}")
         if not -20 <= self.activation_offset <= 20:
@@ -58,6 +62,11 @@ def posterior(logits: Float32, temperature: float) -> Float32:
     scaled = logits / np.float32(temperature)
     exponential = np.exp(scaled - scaled.max())
     return np.asarray(exponential / exponential.sum(), np.float32)
+
+
+def speech_probability(logit: float) -> float:
+    """That somebody speaks, by the last logit of a model that can tell."""
+    return float(1 / (1 + np.exp(-np.float64(logit).clip(-50, 50))))
 
 
 def activation(probs: NDArray[np.floating], labels: Sequence[str], config: DecisionConfig) -> NDArray[np.float64]:

@@ -150,6 +150,7 @@ def _stream(
         features_input=_input(inputs, "features"),
         valid_input=_input(inputs, "valid"),
         logits_output=outputs[0],
+        hears_speech=recipe.hears_speech,
         states=tuple(
             StateSpec(_input(inputs, f"state_{name}"), output, shapes[name])
             for name, output in zip(names, outputs[1:], strict=True)
@@ -192,6 +193,7 @@ def _window(
         window_frames=recipe.window_frames,
         features_input=_input(inputs, "features"),
         logits_output=outputs[0],
+        hears_speech=recipe.hears_speech,
     )
     return content, tensors
 

@@ -30,7 +30,7 @@ from edge.errors import AudioError
 from edge.features import FeatureConfig
 from edge.frontend import FrontEnd
 from edge.gate import GateConfig
-from train_host import augment, field_augment
+from train_host import augment, field_augment, scenes
 from train_host.corpora.clip import Clip
 from train_host.errors import TrainingError
 from train_host.golden import golden_signal
@@ -99,14 +99,38 @@ class Extraction:
         cached = [_load(path) for path in paths]
         missing = [(part, path) for part, path, one in zip(parts, paths, cached, strict=True) if one is None]
         on_progress(sum(len(part) for part in parts) - sum(len(part) for part, _ in missing))
-        extracted = self._extract(missing, view, on_progress) if missing else iter(())
+        tasks = [([(clip.path, view) for clip in part], path) for part, path in missing]
+        extracted = self._extract(_features, tasks, on_progress) if missing else iter(())
         examples = []
         for part, one in zip(parts, cached, strict=True):
             examples += self._examples(part, one or next(extracted), view)
         return examples
 
+    def scenes(self, on_progress: Callable[[int], None] = lambda n: None) -> list[NDArray[np.float16]]:
+        """Features of the recipe's scenes in which nobody speaks: whatever the gate opened on."""
+        n_scenes = self._recipe.training.n_scenes
+        self._cache.mkdir(parents=True, exist_ok=True)
+        settings = [
+            *(msgspec.to_builtins(config) for config in (self._recipe.features, self._recipe.gate)),
+            self._fingerprint,
+            n_scenes,
+            [inspect.getsource(module) for module in (scenes, augment)],
+            [_digest(self._sounds.noises), _digest(self._sounds.rooms)],
+        ]
+        path = self._cache / f"{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]}.npz"
+        found = _load(path)
+        if found is None:
+            (found,) = self._extract(_scene, [(list(range(n_scenes)), path)], on_progress)
+        else:
+            on_progress(n_scenes)
+        ends = np.cumsum(found.lengths).tolist()
+        return [found.rows[end - n : end] for end, n in zip(ends, found.lengths.tolist(), strict=True)]
+
     def _extract(
-        self, missing: list[tuple[list[Clip], Path]], view: int, on_progress: Callable[[int], None]
+        self,
+        function: Callable[..., tuple[list[NDArray[np.float16]], str]],
+        missing: Sequence[tuple[list, Path]],
+        on_progress: Callable[[int], None],
     ) -> Iterator[_Part]:
         # "spawn": TensorFlow's threads do not survive a fork
         with ProcessPoolExecutor(
@@ -116,10 +140,10 @@ class Extraction:
             (self._recipe.features, self._recipe.gate, self._sounds, self._recipe.training.changes),
         ) as workers:
             try:
-                for part, path in missing:
+                for tasks, path in missing:
                     results = []
                     with deaf_to_interrupts():
-                        answers = workers.map(_features, [(clip.path, view) for clip in part], chunksize=16)
+                        answers = workers.map(function, tasks, chunksize=16)
                     for answer in answers:
                         results.append(answer)
                         on_progress(1)
@@ -257,8 +281,18 @@ def _features(task: tuple[Path, int]) -> tuple[list[NDArray[np.float16]], str]:
     segments = _front_end.segments(samples)
     if not segments:
         return [], "no speech found"
+    return _kept(segments), ""
+
+
+def _scene(number: int) -> tuple[list[NDArray[np.float16]], str]:
+    sound = scenes.scene(_sounds.noises, _sounds.rooms, np.random.default_rng(number))
+    segments = _front_end.segments(sound)
+    return (_kept(segments) if segments else []), ""
+
+
+def _kept(segments: list[NDArray[np.float32]]) -> list[NDArray[np.float16]]:
     longest = max(len(segment) for segment in segments)
     least = min(round(MIN_MS / _front_end.config.hop_ms), longest)
     kept = [segment for segment in segments if len(segment) >= least]
     # float16 has 3 digits for logarithms between -12 and 12: finer than any recording
-    return [segment.astype(np.float16) for segment in kept], ""
+    return [segment.astype(np.float16) for segment in kept]

@@ -20,11 +20,10 @@ from rich.console import Console
 
 from edge.bundle import CARD, GOLDEN, MANIFEST, MODEL, SCHEMA, Bundle, CorpusUse, Manifest, load_bundle
 from edge.classifier import Classifier
-from edge.events import Detection
 from edge.frontend import FrontEnd
 from edge.labels import EMOTIONS
-from edge.pipeline import Pipeline, verify_golden
-from edge.smoothing import DecisionConfig, activation_log_odds
+from edge.pipeline import golden_probabilities, verify_golden
+from edge.smoothing import DecisionConfig, activation_log_odds, speech_probability
 from train_host import card
 from train_host.adapt import load_personal
 from train_host.convert import convert, load_sequences
@@ -41,6 +40,8 @@ Float32 = NDArray[np.float32]
 
 COVERAGE: Final = 0.7
 """Share of the validation speakers' segments that are answered with an emotion; the rest is `uncertain`."""
+SPEECH_HEARD: Final = 0.995
+"""Share of the validation speakers' segments that must be taken for speech; the threshold is 0.5 at the most."""
 MAX_DIFFERENCE: Final = {"none": 1e-3, "float16": 2e-2, "dynamic": 0.15, "int8": 0.5}
 """Largest difference of any probability from Keras on real features that an export may show."""
 MIN_AGREEMENT: Final = {"none": 1.0, "float16": 0.99, "dynamic": 0.97, "int8": 0.8}
@@ -84,7 +85,7 @@ def export(
     info, recipe, model = load_model(run)
     personal = load_personal(run)
     with np.load(run / VALIDATION) as file:
-        logits, truth = file["logits"], file["truth"]
+        logits, speech, truth = file["logits"], file["speech"], file["truth"]
     sequences = load_sequences(run / SEQUENCES)
 
     with TemporaryDirectory(prefix="tonelight-export-") as folder:
@@ -99,7 +100,7 @@ def export(
                 "this run was trained by an earlier version, which kept only the emotions of each corpus: the "
                 "thresholds are too high for a device that may answer all eight; train again for better ones"
             )
-        decision = decide(logits, truth, temperature)
+        decision = decide(logits, speech, truth, temperature)
         manifest = Manifest(
             schema=SCHEMA,
             name=name,
@@ -186,9 +187,12 @@ def check_target(out: Path, name: str, version: str) -> Path:
     return target
 
 
-def decide(logits: Float32, truth: NDArray[np.int64], temperature: float) -> DecisionConfig:
+def decide(logits: Float32, speech: Float32, truth: NDArray[np.int64], temperature: float) -> DecisionConfig:
     """Thresholds from the validation speakers' logits: an emotion is named for `COVERAGE` of the segments, the
-    activation is calibrated on those that have one."""
+    activation is calibrated on those that have one, and `SPEECH_HEARD` of the segments are taken for speech.
+
+    `logits (n, 8)`, `speech (n, 1)` or, of a network that cannot tell, `(n, 0)`; `truth (n,)`.
+    """
     probs = _softmax(logits / temperature)
     confidence = probs.max(axis=1)
     kinds = activation_of(truth)
@@ -201,9 +205,17 @@ def decide(logits: Float32, truth: NDArray[np.int64], temperature: float) -> Dec
         enter=threshold,
         exit=round(0.8 * threshold, 3),
         uncertain_below=threshold,
+        speech_from=_speech_from(speech),
         activation_scale=round(scale, 4),
         activation_offset=round(offset, 4),
     )
+
+
+def _speech_from(speech: Float32) -> float:
+    if speech.shape[1] == 0:
+        return 0.0
+    probabilities = [speech_probability(logit) for logit in speech[:, 0]]
+    return min(0.5, round(float(np.quantile(probabilities, 1 - SPEECH_HEARD)), 3))
 
 
 def check_parity(bundle: Bundle, model, recipe: Recipe, sequences: Sequence[Float32], quantization: str) -> Parity:
@@ -228,7 +240,8 @@ def check_parity(bundle: Bundle, model, recipe: Recipe, sequences: Sequence[Floa
         n_frames = recipe.window_frames if recipe.form == "window" else -(-len(whole) // 128) * 128
         expected.append(np.asarray(model.predict_on_batch(pad([whole], n_frames, recipe)))[0])
         found.append(logits)
-    a, b = _softmax(np.array(found)), _softmax(np.array(expected))
+    n_labels = len(bundle.labels)
+    a, b = _softmax(np.array(found)[:, :n_labels]), _softmax(np.array(expected)[:, :n_labels])
     difference = np.abs(a - b).max(axis=1)
     parity = Parity(float(difference.max()), float(difference.mean()), float(np.mean(a.argmax(1) == b.argmax(1))))
     if parity.largest_difference > MAX_DIFFERENCE[quantization] or parity.agreement < MIN_AGREEMENT[quantization]:
@@ -265,16 +278,14 @@ def _write_golden(bundle: Bundle) -> None:
     samples = golden_signal()
     as_float = samples.astype(np.float32) / np.float32(32768)
     front_end = FrontEnd(manifest.features, manifest.gate, manifest.model.chunk_frames)
-    pipeline = Pipeline(bundle)
-    events = [*pipeline.push(as_float), *pipeline.flush()]
-    probabilities = [list(event.probs.values()) for event in events if isinstance(event, Detection)]
-    if not probabilities:
+    probabilities = golden_probabilities(bundle, as_float)
+    if not len(probabilities):
         raise ExportError("the gate of this recipe hears nothing in the golden signal; its settings shut out speech")
     np.savez_compressed(
         bundle.path / GOLDEN,
         samples=samples,
         features=np.concatenate(front_end.segments(as_float)),
-        probabilities=np.array(probabilities, np.float32),
+        probabilities=probabilities,
     )
 
 

@@ -52,9 +52,11 @@ class StreamablePooling(layers.Layer):
         return {**super().get_config(), "n_heads": self.n_heads}
 
 
-def build(n_features: int, *, units: int, n_layers: int, n_heads: int, dropout: float) -> keras.Model:
+def build(
+    n_features: int, *, units: int, n_layers: int, n_heads: int, dropout: float, hears_speech: bool
+) -> keras.Model:
     """Inputs `features (B, T, n_features)` normalised, T a multiple of `STRIDE`, and `valid (B, T / STRIDE)` of 0 or 1;
-    output: logits of the eight emotions `(B, 8)`."""
+    output: logits of the eight emotions `(B, 8)`, with `hears_speech` and of whether anybody speaks `(B, 9)`."""
     features = keras.Input((None, n_features), name="features")
     valid = keras.Input((None,), name="valid")
     steps = layers.ZeroPadding1D((REACH - STRIDE, 0), name="stem_pad")(features)
@@ -66,5 +68,6 @@ def build(n_features: int, *, units: int, n_layers: int, n_heads: int, dropout: 
         update = layers.LSTM(units, return_sequences=True, name=f"lstm_{i}")(layers.Dropout(dropout)(steps))
         steps = layers.Add(name=f"residual_{i}")([steps, update])
     pooled = StreamablePooling(n_heads, name="pooling")(steps, valid)
-    logits = layers.Dense(len(EMOTIONS), dtype="float32", name="logits")(layers.Dropout(dropout)(pooled))
+    n_logits = len(EMOTIONS) + hears_speech
+    logits = layers.Dense(n_logits, dtype="float32", name="logits")(layers.Dropout(dropout)(pooled))
     return keras.Model([features, valid], logits, name="tonelight")

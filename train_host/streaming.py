@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from edge.labels import EMOTIONS
 from train_host.model import REACH, SCORE_BOUND, STRIDE
 
 CHUNK_FRAMES = 32
@@ -46,7 +45,7 @@ class StreamingModel(tf.Module):
         return shapes
 
     def step(self, features: tf.Tensor, valid: tf.Tensor, states: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """`features (1, CHUNK_FRAMES, F)`, `valid (1, CHUNK_FRAMES / STRIDE)` -> `logits (1, 8)` and the new states."""
+        """`features (1, CHUNK_FRAMES, F)`, `valid (1, CHUNK_FRAMES / STRIDE)` -> `logits (1, n)` and the new states."""
         n_steps, units = CHUNK_FRAMES // STRIDE, self.units
         new: dict[str, tf.Tensor] = {}
 
@@ -86,7 +85,7 @@ class StreamingModel(tf.Module):
         new["weighted"], new["weight"] = weighted, weight
         pooled = tf.reshape(weighted / (tf.expand_dims(weight, -1) + 1e-6), (1, (self.n_heads + 1) * units))
         logits = tf.matmul(pooled, self._out_kernel) + self._out_bias
-        return {"logits": tf.reshape(logits, (1, len(EMOTIONS))), **new}
+        return {"logits": tf.reshape(logits, (1, self._out_bias.shape[0])), **new}
 
     def concrete_function(self):
         """`step` with fixed shapes; inputs `features`, `valid`, `state_<name>`, outputs `logits`, `state_<name>`."""

@@ -75,6 +75,8 @@ class Data:
     val: list[Example]
     failed: dict[Path, str]
     n_drowned: int
+    scenes: Sequence[NDArray[np.float16]] = ()
+    """Features of what is no speech."""
 
 
 def load_data(split: Split, recipe: Recipe, sounds: Sounds, console: Console, cache: Path | None = None) -> Data:
@@ -83,7 +85,8 @@ def load_data(split: Split, recipe: Recipe, sounds: Sounds, console: Console, ca
     n_views = recipe.training.views
     train: list[Example] = []
     with progress_bar(console) as progress:
-        task = progress.add_task("features", total=len(split.train) * (1 + n_views) + len(split.val))
+        n_scenes = recipe.training.n_scenes
+        task = progress.add_task("features", total=len(split.train) * (1 + n_views) + len(split.val) + n_scenes)
 
         def advance(n: int) -> None:
             progress.advance(task, n)
@@ -91,7 +94,8 @@ def load_data(split: Split, recipe: Recipe, sounds: Sounds, console: Console, ca
         for view in range(1 + n_views):
             train += extraction.examples(split.train, view, advance)
         val = extraction.examples(split.val, 0, advance)
-    return Data(train, val, extraction.failed, extraction.n_drowned)
+        scenes = extraction.scenes(advance) if recipe.hears_speech else []
+    return Data(train, val, extraction.failed, extraction.n_drowned, scenes)
 
 
 def train(
@@ -144,7 +148,7 @@ def train(
     first_step = _begin(run, info, model, averager, console)
 
     # the loop
-    batches = Batches(data.train, recipe, info.normalizer, seed, checkpoint_steps)
+    batches = Batches(data.train, recipe, info.normalizer, seed, checkpoint_steps, data.scenes)
     inputs, labels, corpora = validation_inputs(data.val, recipe, info)
     # of both sides: a validation speaker may show an emotion that nobody else in the corpus does
     masks = label_mask([*data.train, *data.val])

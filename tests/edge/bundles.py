@@ -18,7 +18,18 @@ import pytest
 from numpy.typing import NDArray
 from signals import talk
 
-from edge.bundle import CARD, GOLDEN, MANIFEST, MODEL, Bundle, Manifest, WindowModel, default_bundle_path, load_bundle
+from edge.bundle import (
+    CARD,
+    GOLDEN,
+    MANIFEST,
+    MODEL,
+    Bundle,
+    Manifest,
+    StreamModel,
+    WindowModel,
+    default_bundle_path,
+    load_bundle,
+)
 from edge.classifier import load_runtime
 from edge.events import Detection
 from edge.frontend import FrontEnd
@@ -88,14 +99,30 @@ def untrained_window_bundle(folder: Path) -> Bundle:
     return write_bundle(folder, manifest, model, samples)
 
 
+def untrained_hearing_bundle(folder: Path) -> Bundle:
+    """A whole bundle in `folder` of the default recipe as it is before training, which hears whether anybody speaks."""
+    if importlib.util.find_spec("tensorflow") is None:
+        pytest.skip("tensorflow is not installed")
+    from train_host.recipes import find_recipe
+
+    recipe = find_recipe("tonelight")
+    n = recipe.features.n_features
+    tensors, model = _untrained("tonelight")
+    shipped = load_bundle(default_bundle_path()).manifest
+    normalizer = msgspec.structs.replace(shipped.normalizer, mean=(0.0,) * n, std=(5.0,) * n, running=(False,) * n)
+    manifest = msgspec.structs.replace(
+        shipped, name="hearing", features=recipe.features, normalizer=normalizer, model=tensors
+    )
+    return write_bundle(folder, manifest, model, np.round(32767 * talk()).astype(np.int16))
+
+
 @functools.cache
-def _untrained(recipe: str) -> tuple[WindowModel, bytes]:
+def _untrained(recipe: str) -> tuple[StreamModel | WindowModel, bytes]:
     from train_host.convert import convert
     from train_host.recipes import find_recipe
 
     with TemporaryDirectory() as folder:
         tensors = convert(find_recipe(recipe), None, "dynamic", None, Path(folder))
-        assert isinstance(tensors, WindowModel)
         return tensors, (Path(folder) / MODEL).read_bytes()
 
 

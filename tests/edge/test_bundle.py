@@ -344,6 +344,7 @@ def test_a_manifest_of_another_form_is_checked_by_its_own_rules(bundle):
         "window_frames": 40,
         "features_input": "a",
         "logits_output": "b",
+        "hears_speech": False,
     }
     edit(bundle, lambda manifest: manifest.update(model=window))
     refused(bundle, MANIFEST, "window_frames")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -310,7 +311,7 @@ PROCESSES = get_context("forkserver")
 PROCESSES.set_forkserver_preload(["edge.probation", "edge.commands.common"])
 
 
-def _live(store: Store, sources: list[Path], seed: int) -> None:
+def _live(store: Store, sources: list[Path], seed: int, told: Connection) -> None:
     """What a board does for ever: somebody installs and activates, and the daemon starts, passes and reloads."""
     logging.disable()
     rng = random.Random(seed)
@@ -327,6 +328,7 @@ def _live(store: Store, sources: list[Path], seed: int) -> None:
                 board.hear(HEALTHY_S + 5 if what == 2 else 5)
         except BundleError as error:
             assert "bad-1.0.0" in str(error), error
+        told.send(what)
 
 
 @pytest.mark.slow
@@ -340,9 +342,12 @@ def test_killed_at_any_moment_of_a_hundred(store, maker):
     rng = random.Random(3)
     n_active = set()
     for seed in range(100):
-        process = PROCESSES.Process(target=_live, args=(store, [*sources, bad], seed))
+        told, child = PROCESSES.Pipe(duplex=False)
+        process = PROCESSES.Process(target=_live, args=(store, [*sources, bad], seed, child))
         process.start()
-        time.sleep(rng.uniform(0.05, 0.7))
+        for _ in range(rng.randrange(3)):
+            told.recv()
+        time.sleep(rng.uniform(0.0, 0.2))
         if rng.random() < 0.3 and "bad-1.0.0" in store.installed():
             damage(store, "bad-1.0.0")
         process.kill()

@@ -14,6 +14,7 @@ CONFIG = DecisionConfig(
     enter=0.6,
     exit=0.4,
     uncertain_below=0.5,
+    speech_from=0.0,
     activation_scale=1,
     activation_offset=0,
 )
@@ -164,6 +165,8 @@ def test_activation_of_nothing_but_disgust_is_what_the_offset_says():
         ("activation_scale", 0),
         ("activation_scale", 21),
         ("activation_scale", float("nan")),
+        ("speech_from", 1),
+        ("speech_from", -0.1),
         ("activation_offset", -21),
         ("activation_offset", float("inf")),
     ],

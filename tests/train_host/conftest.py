@@ -108,7 +108,7 @@ def bundle_of() -> Callable[..., Bundle]:
             normalizer=NormalizerConfig((0.0,) * n, (1.0,) * n, (False,) * n, 100, 20),
             model=tensors,
             quantization="none",
-            decision=DecisionConfig(1.0, 0.6, 0.5, 0.4, 0.5, 1.0, 0.0),
+            decision=DecisionConfig(1.0, 0.6, 0.5, 0.4, 0.5, 0.0, 1.0, 0.0),
             metrics={},
             corpora=(),
             commit="",

@@ -22,7 +22,7 @@ def clip(corpus: str, speaker: str, emotion: str) -> Clip:
 
 @pytest.fixture
 def manifest(bundle_of):
-    made = bundle_of(RECIPES["lstm128"], WindowModel(50, 300, "features", "logits"), b"").manifest
+    made = bundle_of(RECIPES["lstm128"], WindowModel(50, 300, "features", "logits", False), b"").manifest
     return msgspec.structs.replace(made, corpora=(CorpusUse("home", 12, 3, "not stated"),), tools={"keras": "3.15.1"})
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from tiny_recipe import tiny
 
 from edge.frontend import FrontEnd
 from train_host.corpora.clip import Clip
@@ -149,6 +150,18 @@ def test_each_way_of_changing_copies_is_kept_apart(few, noise, tmp_path):
         recipe = replace(RECIPE, training=replace(RECIPE.training, changes=changes))
         Extraction(recipe, noise, tmp_path / "cache", n_processes=1).examples(few, 0)
     assert len(cache_files(tmp_path)) == 4
+
+
+def test_scenes_are_cut_by_the_gate_and_kept(tmp_path):
+    counted: list[int] = []
+    recipe = tiny(RECIPE)
+    found = Extraction(recipe, Sounds([], []), tmp_path, 1).scenes(counted.append)
+    assert sum(counted) == recipe.training.n_scenes
+    assert found
+    assert all(one.shape[1] == recipe.features.n_features and one.dtype == np.float16 for one in found)
+    again = Extraction(recipe, Sounds([], []), tmp_path, 1).scenes()
+    assert all(np.array_equal(a, b) for a, b in zip(found, again, strict=True))
+    assert len(list(tmp_path.glob("*.npz"))) == 1
 
 
 def test_an_interrupted_extraction_leaves_no_half_file(few, tmp_path):

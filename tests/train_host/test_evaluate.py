@@ -89,9 +89,9 @@ def small_recipe() -> Recipe:
     from train_host import model
 
     def build(n_features: int) -> keras.Model:
-        return model.build(n_features, units=8, n_layers=1, n_heads=1, dropout=0.1)
+        return model.build(n_features, units=8, n_layers=1, n_heads=1, dropout=0.1, hears_speech=False)
 
-    recipe = tiny(RECIPES["tonelight"], steps=20, batch_size=8, crop_frames=64, views=1)
+    recipe = tiny(RECIPES["tonelight"], steps=20, batch_size=8, crop_frames=64, views=1, n_scenes=0)
     return replace(recipe, name="small", build=build)
 
 
@@ -294,6 +294,7 @@ DECISION = DecisionConfig(
     enter=0.55,
     exit=0.4,
     uncertain_below=0.55,
+    speech_from=0.0,
     activation_scale=2,
     activation_offset=0,
 )

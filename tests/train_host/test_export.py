@@ -171,11 +171,26 @@ def test_damaged_weights_are_one_clear_line(run, tmp_path, capsys):
 # --- thresholds -------------------------------------------------------------------------------------------------------
 
 
+NO_SPEECH = np.zeros((0, 0), np.float32)  # of a network that cannot tell
+
+
+def test_speech_is_what_nearly_all_validation_speech_is_taken_for():
+    rng = np.random.default_rng(0)
+    logits, truth = rng.normal(size=(1000, 8)).astype(np.float32), rng.integers(0, 8, 1000)
+    assert decide(logits, NO_SPEECH, truth, 1.0).speech_from == 0
+    sure = decide(logits, np.full((1000, 1), 9, np.float32), truth, 1.0)
+    assert sure.speech_from == 0.5
+    unsure = np.linspace(-3, 3, 1000, dtype=np.float32)[:, None]
+    decision = decide(logits, unsure, truth, 1.0)
+    decision.check()
+    assert np.mean(1 / (1 + np.exp(-unsure)) >= decision.speech_from) == pytest.approx(0.995, abs=0.002)
+
+
 def test_thresholds_name_an_emotion_for_seven_of_ten():
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (1000, 8)).astype(np.float32)
     truth = rng.integers(0, 8, 1000)
-    decision = decide(logits, truth, 1.5)
+    decision = decide(logits, NO_SPEECH, truth, 1.5)
     decision.check()
     scaled = np.exp(logits / 1.5)
     confidence = (scaled / scaled.sum(axis=1, keepdims=True)).max(axis=1)
@@ -186,7 +201,7 @@ def test_thresholds_name_an_emotion_for_seven_of_ten():
 
 def test_thresholds_of_a_model_that_is_always_sure_can_be_passed():
     logits = 100 * np.eye(8, dtype=np.float32)
-    decision = decide(logits, np.arange(8), 0.25)
+    decision = decide(logits, NO_SPEECH, np.arange(8), 0.25)
     decision.check()
     assert decision.enter <= 0.99
 
@@ -199,12 +214,12 @@ def test_the_activation_is_calibrated_on_emotions_that_have_one():
     odds = rng.normal(np.where(is_high, 1.0, -1.0), 1.0)  # log odds of equal normals around +1 and -1 are twice these
     logits = np.zeros((4000, 8), np.float32)
     logits[:, [EMOTIONS.index(emotion) for emotion in HIGH]] = (5 * odds + 3)[:, None]
-    decision = decide(logits, truth, 1.0)
+    decision = decide(logits, NO_SPEECH, truth, 1.0)
     # what leads back: 2 * odds + log(4 / 3), from 5 * odds + 3 + log(4 / 3), four emotions being high and three low
     assert decision.activation_scale == pytest.approx(2 / 5, rel=0.1)
     prior = np.log(4 / 3)
     assert decision.activation_offset == pytest.approx(prior - decision.activation_scale * (3 + prior), abs=0.2)
     # the same numbers where disgust is not there at all
     has_one = truth != EMOTIONS.index("disgusted")
-    other = decide(logits[has_one], truth[has_one], 1.0)
+    other = decide(logits[has_one], NO_SPEECH, truth[has_one], 1.0)
     assert (other.activation_scale, other.activation_offset) == (decision.activation_scale, decision.activation_offset)

@@ -17,7 +17,7 @@ F = 6
 @pytest.fixture(scope="module")
 def network():
     keras.utils.set_random_seed(0)
-    return model.build(F, units=16, n_layers=2, n_heads=3, dropout=0.3)
+    return model.build(F, units=16, n_layers=2, n_heads=3, dropout=0.3, hears_speech=True)
 
 
 def features(n_frames: int, seed: int = 0) -> np.ndarray:

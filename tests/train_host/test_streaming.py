@@ -14,7 +14,7 @@ STRIDE = model.STRIDE
 def network(n_layers: int = 2):
     """Random in all its weights: what is zero or one at the start must be carried over too."""
     keras.utils.set_random_seed(n_layers)
-    built = model.build(F, units=16, n_layers=n_layers, n_heads=3, dropout=0.3)
+    built = model.build(F, units=16, n_layers=n_layers, n_heads=3, dropout=0.3, hears_speech=True)
     rng = np.random.default_rng(0)
     built.set_weights([w + 0.3 * rng.standard_normal(w.shape).astype(np.float32) for w in built.get_weights()])
     return built
@@ -87,4 +87,4 @@ def test_the_function_to_convert_takes_and_gives_every_state(pair):
         *(f"state_{name}:0" for name in names),
     ]
     shapes = [tuple(output.shape) for output in function.outputs]
-    assert shapes == [(1, 8), *(streaming.state_shapes[name] for name in names)]
+    assert shapes == [(1, 9), *(streaming.state_shapes[name] for name in names)]

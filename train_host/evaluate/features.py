@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from train_host.corpora.clip import Clip
@@ -27,6 +28,7 @@ from train_host.recipes import Recipe
 from train_host.train import Data, progress_bar
 
 INDEX: Final = "index.json"
+SCENES: Final = "scenes.npz"
 FILE_BYTES: Final = 12 << 20
 """A file is closed once its features are longer than this."""
 
@@ -58,10 +60,13 @@ def measure(clips: Sequence[Clip], recipe: Recipe, sounds: Sounds, console: Cons
                 extraction.examples(side, view, lambda n: progress.advance(bar, n)) for side in (whole.train, whole.val)
             ]
             by_view.append([*sides[0], *sides[1]])
-    return lambda split: _select(by_view, split, extraction.failed)
+        scenes = extraction.scenes() if recipe.hears_speech else []
+    return lambda split: _select(by_view, scenes, split, extraction.failed)
 
 
-def _select(by_view: Sequence[Sequence[Example]], split: Split, failed: dict[Path, str]) -> Data:
+def _select(
+    by_view: Sequence[Sequence[Example]], scenes: Sequence[NDArray[np.float16]], split: Split, failed: dict[Path, str]
+) -> Data:
     """In the order of views and files: the same whichever way the features came."""
     train, val = set(split.train), set(split.val)
     kept = [
@@ -74,6 +79,7 @@ def _select(by_view: Sequence[Sequence[Example]], split: Split, failed: dict[Pat
         val=sorted((one for one in by_view[0] if one.clip in val), key=lambda one: (one.clip.corpus, one.clip.path)),
         failed={path: reason for path, reason in failed.items() if path in own},
         n_drowned=0,
+        scenes=scenes,
     )
 
 
@@ -116,6 +122,12 @@ def write(
                         owners=np.array([index_of[one.clip] for one in batch], np.int64),
                     )
                     files.append((name, corpus, view))
+        scenes = extraction.scenes() if recipe.hears_speech else []
+    np.savez_compressed(
+        target / SCENES,
+        rows=np.concatenate([np.zeros((0, recipe.features.n_features), np.float16), *scenes]),
+        lengths=np.array([len(one) for one in scenes], np.int64),
+    )
     index = _Index(
         schema=1,
         recipe=recipe.name,
@@ -125,7 +137,7 @@ def write(
         files=tuple(files),
     )
     (target / INDEX).write_bytes(msgspec.json.encode(index, enc_hook=str))
-    return [target / INDEX, *(target / name for name, _, _ in files)]
+    return [target / INDEX, target / SCENES, *(target / name for name, _, _ in files)]
 
 
 def _batches(examples: list[Example]) -> list[list[Example]]:
@@ -153,22 +165,28 @@ def read(folder: Path, recipe: Recipe, split: Split) -> Data:
     for name, corpus, view in index.files:
         if corpus not in corpora:
             continue
-        path = folder / recipe.name / name
-        try:
-            with np.load(path) as file:
-                rows, lengths, owners = file["rows"], file["lengths"].tolist(), file["owners"].tolist()
-        except FileNotFoundError:
-            raise EvaluationError(
-                f"{path} is missing, and {split.name} trains on {corpus}; copy it here, too"
-            ) from None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-            raise EvaluationError(f"{path} is damaged; copy it here again") from None
-        ends = np.cumsum(lengths).tolist()
+        file = _read(folder / recipe.name / name, f"{split.name} trains on {corpus}")
         by_view[view] += [
-            Example(rows[end - length : end], index.clips[owner])
-            for end, length, owner in zip(ends, lengths, owners, strict=True)
+            Example(rows, index.clips[owner])
+            for rows, owner in zip(_sequences(file), file["owners"].tolist(), strict=True)
         ]
-    return _select(by_view, split, {Path(path): reason for path, reason in index.failed.items()})
+    scenes = _sequences(_read(folder / recipe.name / SCENES, f"{recipe.name} trains on what is no speech"))
+    return _select(by_view, scenes, split, {Path(path): reason for path, reason in index.failed.items()})
+
+
+def _read(path: Path, why: str) -> dict[str, NDArray]:
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise EvaluationError(f"{path} is missing, and {why}; copy it here, too") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise EvaluationError(f"{path} is damaged; copy it here again") from None
+
+
+def _sequences(file: dict[str, NDArray]) -> list[NDArray[np.float16]]:
+    ends = np.cumsum(file["lengths"]).tolist()
+    return [file["rows"][end - n : end] for end, n in zip(ends, file["lengths"].tolist(), strict=True)]
 
 
 def _read_index(folder: Path, recipe: Recipe) -> _Index:

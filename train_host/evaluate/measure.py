@@ -14,7 +14,7 @@ from edge.frontend import FrontEnd
 from edge.labels import EMOTIONS
 from edge.normalize import Normalizer
 from edge.pipeline import FileResult
-from edge.smoothing import DecisionConfig, activation, posterior
+from edge.smoothing import DecisionConfig, activation, posterior, speech_probability
 from train_host.batches import pad
 from train_host.corpora.clip import Clip
 from train_host.evaluate.result import N_BINS, N_COVERAGES, Bin, CorpusResult, Emotions, Speaker
@@ -64,7 +64,9 @@ def keras_probabilities(
     for start in range(0, len(segments), 64):
         batch = segments[start : start + 64]
         for (index, length_s, _), logits in zip(batch, predict(model, [_input(batch, recipe)]), strict=True):
-            sums[index] += length_s * posterior(logits, manifest.decision.temperature)
+            if manifest.model.hears_speech and speech_probability(logits[-1]) < manifest.decision.speech_from:
+                continue
+            sums[index] += length_s * posterior(logits[: len(EMOTIONS)], manifest.decision.temperature)
             seconds[index] += length_s
     return sums / np.maximum(seconds, 1e-9)
 

@@ -46,11 +46,14 @@ class Training:
     changes: Literal["everything", "noise", "noise_pitch_speed"] = "everything"
     """What makes these copies: `augment.Augmenter` (other microphones and rooms), or `field_augment.FieldAugmenter`."""
 
+    n_scenes: int = 0
+    """Scenes in which nobody speaks (`train_host.scenes`), to learn what is no speech from."""
+
 
 @dataclass(frozen=True)
 class Recipe:
     """`build(n_features)` makes the network: for `form` "stream" one of `model.build`, otherwise any Keras model from
-    `(window_frames, n_features)` to the logits of the eight emotions."""
+    `(window_frames, n_features)` to the logits of the eight emotions (and of speech)."""
 
     name: str
     summary: str
@@ -64,3 +67,8 @@ class Recipe:
     memory_s: float = 20
     window_frames: int = 300
     gate: GateConfig = GATE
+
+    @property
+    def hears_speech(self) -> bool:
+        """Whether the network has a ninth logit: that somebody speaks."""
+        return self.training.n_scenes > 0

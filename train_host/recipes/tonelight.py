@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def _tonelight(n_features: int) -> keras.Model:
     from train_host import model
 
-    return model.build(n_features, units=128, n_layers=2, n_heads=4, dropout=0.3)
+    return model.build(n_features, units=128, n_layers=2, n_heads=4, dropout=0.3, hears_speech=True)
 
 
 TONELIGHT: Final = Recipe(
@@ -43,5 +43,6 @@ TONELIGHT: Final = Recipe(
         label_smoothing=0.1,
         average=0.998,
         views=2,
+        n_scenes=300,
     ),
 )
