@@ -78,6 +78,8 @@ COMPILE = $(UV) pip compile --quiet --custom-compile-command "make lock" --no-an
   pyproject.toml --constraint edge/locks/constraints.txt
 EVERYWHERE := --universal --python-version 3.10 --generate-hashes
 TESTED := --constraint train_host/locks/workstation.txt
+# page, MQTT and metrics are a few small packages: there for everybody, and still until they are switched on
+SERVICES := --extra web --extra mqtt --extra metrics
 
 $(UV):
 	@$(PYTHON) -m venv build/uv
@@ -86,10 +88,10 @@ $(UV):
 lock: $(UV) ## resolve the dependencies of pyproject.toml anew, and prove that the boards have a wheel of each
 	$(COMPILE) $(EVERYWHERE) --extra train --extra test \
 	  -o train_host/locks/workstation.txt
-	$(COMPILE) $(EVERYWHERE) $(TESTED) -o edge/locks/device.txt
-	$(COMPILE) $(EVERYWHERE) $(TESTED) --extra pi -o edge/locks/pi.txt
-	$(COMPILE) $(EVERYWHERE) $(TESTED) --extra jetson -o edge/locks/jetson.txt
-	$(COMPILE) --python-version 3.11 --extra pi --override edge/locks/pi-32bit.overrides.txt -o edge/locks/pi-32bit.txt
+	$(COMPILE) $(EVERYWHERE) $(TESTED) $(SERVICES) --extra gpiod -o edge/locks/device.txt
+	$(COMPILE) $(EVERYWHERE) $(TESTED) $(SERVICES) --extra pi -o edge/locks/pi.txt
+	$(COMPILE) $(EVERYWHERE) $(TESTED) $(SERVICES) --extra jetson -o edge/locks/jetson.txt
+	$(COMPILE) --python-version 3.11 $(SERVICES) --extra pi --override edge/locks/pi-32bit.overrides.txt -o edge/locks/pi-32bit.txt
 	@for lock in device pi jetson; do for python in 3.10 3.11 3.12 3.13; do \
 	  echo "wheels for aarch64, Python $$python, of $$lock.txt"; \
 	  $(UV) pip install --quiet --dry-run --no-deps --require-hashes --only-binary :all: --no-binary jetson-gpio \

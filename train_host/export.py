@@ -85,6 +85,8 @@ def export(
     info, recipe, model = load_model(run)
     personal = load_personal(run)
     with np.load(run / VALIDATION) as file:
+        if "speech" not in file.files:
+            raise ExportError(f"{run} was trained by an earlier version of tonelight; train again")
         logits, speech, truth = file["logits"], file["speech"], file["truth"]
     sequences = load_sequences(run / SEQUENCES)
 

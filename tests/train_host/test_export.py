@@ -121,7 +121,7 @@ def test_a_model_that_says_something_else_is_refused(bundle, run):
     sequences = [rng.standard_normal((100, recipe.features.n_features)).astype(np.float32) for _ in range(4)]
     check_parity(load_bundle(bundle), model, recipe, sequences, "dynamic")
     weights = model.get_weights()
-    model.set_weights([*weights[:-1], weights[-1][::-1] + np.arange(8)])
+    model.set_weights([*weights[:-1], weights[-1][::-1] + np.arange(9)])
     with pytest.raises(ExportError, match=r"does not say what the trained one says: .*; use --quantize dynamic"):
         check_parity(load_bundle(bundle), model, recipe, sequences, "dynamic")
 
