@@ -29,6 +29,7 @@ from edge.leds.base import COLOURS, Rgb, activation_colour, parse_colour
 from edge.leds.ink import CSI, Ink
 from edge.leds.lights import HOLD_S
 from edge.observers import Health, Phase
+from edge.sources import SAMPLE_RATE_HZ
 
 DRAW_S: Final = 0.1
 """The picture changes at most this often."""
@@ -38,6 +39,7 @@ _N_KEPT: Final = 100  # events and messages; more than any terminal has lines
 _STOP_S: Final = 1.0  # a terminal that takes longer than this to be left is left as it is
 _RED: Final[Rgb] = (1.0, 0.25, 0.2)
 _GREY: Final[Rgb] = (0.35, 0.35, 0.35)
+_VALUE: Final = len("  high 100%")
 _WORD: Final = max(map(len, (*EMOTIONS, UNCERTAIN, "activation")))
 
 _ENTER: Final = f"{CSI}?1049h{CSI}?25l{CSI}2J"
@@ -290,7 +292,7 @@ class _Drawing:
         health = self._scene.health
         if health is None:
             return [""]
-        lost = f"{health.n_lost / 16_000:.1f} s lost in {health.n_gaps} gaps" if health.n_gaps else "nothing lost"
+        lost = f"{health.n_lost / SAMPLE_RATE_HZ:.1f} s lost" if health.n_gaps else "nothing lost"
         heard = f"{health.n_detections} heard"
         facts = [health.microphone or "no microphone", health.model, heard, lost, f"up {_clock_text(health.uptime_s)}"]
         dot = " · " if self._ink.has_blocks else " - "
@@ -316,26 +318,25 @@ class _Drawing:
         return self._beside(name, f"{confidence:.0%}" if name != UNCERTAIN else "", self._ink.bold)
 
     def _activation(self) -> str:
-        n_scale = self._beside_patch - _WORD - 1 - len("low  high  100%")
         if self._tone is None or self._tone.activation is None:
             return self._beside("activation", "")
-        words = activation_in_words(self._tone.activation)
+        activation, words = self._tone.activation, activation_in_words(self._tone.activation)
+        n_scale = self._beside_patch - _WORD - 1 - _VALUE
         if n_scale < 8:
             return self._beside("activation", words)
-        at = round(self._tone.activation * (n_scale - 1))
-        mark = self._ink.painted(self._mark, activation_colour(self._tone.activation))
-        line = self._empty
-        scale = f"{self._ink.faint('low ' + line * at)}{mark}{self._ink.faint(line * (n_scale - 1 - at) + ' high')}"
-        return f"{'activation':<{_WORD}} {scale}{words.split()[-1]:>6}"
+        at = round(activation * (n_scale - 1))
+        mark = self._ink.painted(self._mark, activation_colour(activation))
+        before, after = self._empty * at, self._empty * (n_scale - 1 - at)
+        return f"{'activation':<{_WORD}} {self._ink.faint(before)}{mark}{self._ink.faint(after)}{words:>{_VALUE}}"
 
     def _level(self) -> str:
         share = min(1.0, max(0.0, 1 - self._scene.level_db / QUIETEST_DB))
         level = f"{self._scene.level_db:.0f} dB" if self._scene.level_db > QUIETEST_DB else ""
-        n_bar = self._beside_patch - _WORD - 1 - len(" -80 dB")
+        n_bar = self._beside_patch - _WORD - 1 - _VALUE
         if n_bar < 8:
             return self._beside("level", level)
         colour = (0.9, 0.9, 0.9) if self._scene.is_speaking else (0.5, 0.5, 0.5)
-        return f"{'level':<{_WORD}} {self._filled(share, n_bar, colour)}{level:>7}"
+        return f"{'level':<{_WORD}} {self._filled(share, n_bar, colour)}{level:>{_VALUE}}"
 
     def _beside(self, word: str, value: str, style: Callable[[str], str] = str) -> str:
         return style(f"{word:<{_WORD}} {value}".rstrip()[: self._beside_patch])
