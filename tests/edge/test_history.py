@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from edge import history
 from edge.errors import ConfigError, HistoryError
 from edge.events import Detection
-from edge.history import Event, History, parse_since, read_events, write_csv, write_json_lines
+from edge.history import Event, History, count_events, parse_since, read_events, write_csv, write_json_lines
 from edge.labels import EMOTIONS
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
@@ -484,6 +484,38 @@ def test_events_wait_until_writing_works_again(tmp_path):
     log.tick()
     assert numbers(path) == list(range(50)) and log.n_waiting == 0
     log.close()
+
+
+def test_a_log_that_another_program_keeps_to_itself(tmp_path):
+    path, clock = tmp_path / "history.db", Clock()
+    log = History(path, 10, 365, clock)
+    log.write(event(0))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        clock.now_s += 5
+        with pytest.raises(HistoryError, match="is locked; another program keeps it to itself, and it is tried again"):
+            log.write(event(1))
+        assert numbers(path) == [0]  # who only reads is not in the way of anybody
+    clock.now_s += 5
+    log.tick()
+    log.close()
+    assert numbers(path) == [0, 1]
+
+
+def test_up_to_when(tmp_path):
+    log = History(tmp_path / "history.db", 10, 36_500)
+    for hour in range(6):
+        log.write(event(hour, at=NOON + timedelta(hours=hour)))
+    log.close()
+
+    def heard(since: int | None, until: int | None) -> list[int]:
+        moments = [None if hour is None else NOON + timedelta(hours=hour) for hour in (since, until)]
+        found = [int(each.start_s) for each in read_events(log.path, *moments)]
+        assert count_events(log.path, *moments)[0] == len(found)
+        return found
+
+    assert heard(None, 3) == [0, 1, 2] and heard(2, 4) == [2, 3] and heard(4, None) == [4, 5] and heard(4, 4) == []
+    assert count_events(log.path)[1:] == ("2026-03-01T12:00:00.000Z", "2026-03-01T17:00:00.000Z")
 
 
 def test_memory_is_bounded_too_and_losses_are_counted(tmp_path):
