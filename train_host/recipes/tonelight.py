@@ -42,7 +42,7 @@ TONELIGHT: Final = Recipe(
         weight_decay=1e-2,
         label_smoothing=0.1,
         average=0.998,
-        views=2,
+        views=1,
         n_scenes=300,
     ),
 )
