@@ -48,7 +48,7 @@ def arrays(batch) -> list[np.ndarray]:
 
 def test_shapes():
     features, valid, targets = arrays(batches(batch_size=5, crop_frames=48)[0])
-    assert (features.shape, valid.shape, targets.shape) == ((5, 48, N), (5, 12), (5, 9))
+    assert (features.shape, valid.shape, targets.shape) == ((5, 48, N), (5, 6), (5, 9))
     assert {features.dtype, valid.dtype, targets.dtype} == {np.dtype(np.float32)}
     assert len(batches()) == 100
 
@@ -114,11 +114,11 @@ def test_a_tenth_are_scenes_in_which_nobody_speaks():
 def test_long_segments_are_cropped_and_short_ones_padded_on_the_right():
     features, valid, _ = arrays(batches(batch_size=64, crop_frames=80)[0])
     n_steps = valid.sum(axis=1).astype(int)
-    assert n_steps.min() < 20 <= n_steps.max() == 20
+    assert n_steps.min() < 10 <= n_steps.max() == 10
     for row, n in zip(range(64), n_steps, strict=True):
-        assert valid[row].tolist() == [1] * n + [0] * (20 - n)
+        assert valid[row].tolist() == [1] * n + [0] * (10 - n)
         frames = np.flatnonzero(features[row].any(axis=1))
-        assert n == (frames[-1] + 1) // 4
+        assert n == (frames[-1] + 1) // 8
         assert frames.tolist() == list(range(len(frames)))
 
 
