@@ -136,7 +136,7 @@ def small(monkeypatch) -> Recipe:
     from train_host import model
 
     def build(n_features: int) -> keras.Model:
-        return model.build(n_features, units=8, n_layers=1, n_heads=1, dropout=0.1)
+        return model.build(n_features, units=8, n_layers=1, n_heads=1, dropout=0.1, hears_speech=True)
 
     recipe = replace(tiny(RECIPES["tonelight"], batch_size=4, crop_frames=32), name="small", build=build)
     monkeypatch.setitem(RECIPES, "small", recipe)
