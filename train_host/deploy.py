@@ -170,7 +170,7 @@ def _wait(futures: list[Future[Result]], stop: Event, view: View, lock: Lock, co
         except KeyboardInterrupt:
             with lock:
                 for connection in connections:
-                    connection.kill()
+                    connection.cut()
             raise
 
 
@@ -269,7 +269,7 @@ class _Deployment:
             f'd=$(mktemp -d "${{TMPDIR:-/tmp}}/{_STAGING}.XXXXXX") || exit {_CANNOT_UNPACK}; '
             "trap 'rm -rf \"$d\"' EXIT; trap 'exit 1' HUP INT TERM PIPE; "
             f'tar -xof - -C "$d" || exit {_CANNOT_UNPACK}; '
-            f'$up tonelight model install{self._allowed} "$d/{package.id}"'
+            f'$up tonelight model install "$d/{package.id}"{self._allowed}'
         )
         self._step("copying")
         answer = self._run(script, content=package.content, timeout_s=self._limits.install_s)
@@ -320,7 +320,7 @@ class _Deployment:
                 watch.see(_report(answer), time.monotonic())
             except ConnectionLost:
                 # it may come back; the board looks after itself meanwhile
-                if time.monotonic() - begun_s > limit_s:
+                if self._connection.is_cut or time.monotonic() - begun_s > limit_s:
                     raise
             if not watch.is_over:
                 time.sleep(self._limits.poll_s)

@@ -42,7 +42,7 @@ an inventory (boards.toml):
 examples:
   tonelight-train deploy models/tonelight-0.2.0 pi@kitchen.local
   tonelight-train deploy models/tonelight-0.2.0 --inventory boards.toml
-  tonelight-train deploy models/tonelight-0.2.0 --inventory boards.toml kitchen hall
+  tonelight-train deploy models/tonelight-0.2.0 kitchen hall --inventory boards.toml
 """
 
 

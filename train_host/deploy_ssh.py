@@ -98,12 +98,13 @@ class Connection:
         self.board = board
         self._socket = socket
         self._master: subprocess.Popen[str] | None = None
+        self.is_cut = False
 
     def __enter__(self) -> Connection:
         with TemporaryFile() as err:
             # `cat` ends with our end of its pipe: however this program ends, no connection stays behind.
             self._master = self._start(["-M"], f"echo {shlex.quote(_READY)}; exec cat >/dev/null", err)
-            late = Timer(LOGIN_S, self.kill)
+            late = Timer(LOGIN_S, self._kill)
             late.start()
             try:
                 assert self._master.stdout is not None
@@ -127,13 +128,17 @@ class Connection:
         try:
             master.wait(5.0)
         except subprocess.TimeoutExpired:
-            self.kill()
+            self._kill()
             master.wait()
         master.stdout.close()
         self._socket.unlink(missing_ok=True)
 
-    def kill(self) -> None:
-        """Cut the connection; whatever waits for an answer fails at once."""
+    def cut(self) -> None:
+        """For another thread: whatever waits for an answer fails at once, and so does everything after it."""
+        self.is_cut = True
+        self._kill()
+
+    def _kill(self) -> None:
         if self._master is not None:
             self._master.kill()
 
@@ -147,6 +152,8 @@ class Connection:
         Raises:
             ConnectionLost: there is no connection (any more), or no answer within `timeout_s`.
         """
+        if self.is_cut:
+            raise ConnectionLost("interrupted")
         root = 'up=; [ "$(id -u)" = 0 ] || up="sudo -n"' if self.board.sudo else "up="
         with TemporaryFile() as out, TemporaryFile() as err:
             process = subprocess.Popen(
