@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from train_host import adapt_command, signing_command
+    from train_host import adapt_command, deploy_command, signing_command
     from train_host.corpora import command as data_command
     from train_host.evaluate import command as evaluate_command
 
@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     adapt_command.add_arguments(commands)
     evaluate_command.add_arguments(commands)
     signing_command.add_arguments(commands)
+    deploy_command.add_arguments(commands)
     return parser
 
 
