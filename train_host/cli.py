@@ -145,12 +145,15 @@ def _export(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     _import_keras()
+    from train_host.corpora import find_sounds
+    from train_host.corpora.command import corpora_folder
     from train_host.export import export
     from train_host.train import load_run
 
     info, _ = load_run(args.folder)
     args.only = list(info.corpora)
     clips = None if args.no_figures else _recordings(args)[0]
+    noises = [] if args.no_figures else [s for s in find_sounds(corpora_folder(args)) if s.kind == "noise"]
     bundle = export(
         args.folder,
         args.out,
@@ -158,6 +161,7 @@ def _export(args: argparse.Namespace) -> int:
         version=args.version,
         quantization=args.quantize,
         clips=clips,
+        noises=noises,
         console=Console(highlight=False),
     )
     print(f"bundle {bundle}\nnext: tonelight listen --bundle {bundle} FILE")

@@ -19,6 +19,7 @@ from train_host.batches import pad
 from train_host.corpora.clip import Clip
 from train_host.evaluate.result import CorpusResult, Emotions, Speaker, coverage, histogram
 from train_host.metrics import activation_answers, activation_of, confusion
+from train_host.model import STRIDE
 from train_host.recipes import Recipe
 from train_host.recordings import read_recording
 from train_host.train import predict
@@ -44,7 +45,7 @@ def keras_probabilities(
     front_end = FrontEnd(manifest.features, manifest.gate, manifest.model.chunk_frames)
     normalizer = Normalizer(manifest.normalizer, manifest.features.hop_ms)
     segments: list[tuple[int, float, NDArray[np.float32]]] = []
-    least = 1 if recipe.form == "window" else 4  # frames of one step; shorter segments have no answer
+    least = 1 if recipe.form == "window" else STRIDE  # frames of one step; shorter segments have no answer
     for index, path in enumerate(paths):
         normalizer.reset()
         front_end.reset()
