@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from train_host import adapt_command, deploy_command, signing_command
+    from train_host import adapt_command, compare, deploy_command, signing_command
     from train_host.corpora import command as data_command
     from train_host.evaluate import command as evaluate_command
 
@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(commands)
     adapt_command.add_arguments(commands)
     evaluate_command.add_arguments(commands)
+    compare.add_arguments(commands)
     signing_command.add_arguments(commands)
     deploy_command.add_arguments(commands)
     return parser
