@@ -177,6 +177,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     model.add_argument("bundle", nargs="?", help="folder (verify, install) or id (verify, activate) of a bundle")
     model.add_argument("--allow-downgrade", action="store_true", help="let an older version than the active one listen")
+    model.add_argument("--json", action="store_true", help="list: print one JSON object, for other programs")
     model.set_defaults(refuse=model.error)
 
     history = command(
@@ -259,6 +260,8 @@ def _model(args: argparse.Namespace) -> int:
         args.refuse(f"`tonelight model {args.what}` {needed}")
     if args.allow_downgrade and args.what not in ("install", "activate"):
         args.refuse("--allow-downgrade is for `tonelight model install` and `activate`")
+    if args.json and args.what != "list":
+        args.refuse("--json is for `tonelight model list`")
     from edge.commands import model
 
     return model.run(args)

@@ -1,8 +1,8 @@
 """What the service manager is told: ready, alive, status, stopping (the protocol of sd_notify(3)).
 
 Everything here does nothing, and says so by returning False, where no service manager listens: the program then runs
-by hand. Feed the watchdog only after a block got through the pipeline: one that is fed by a thread of its own proves
-nothing.
+by hand. Feed the watchdog only from the loop that does the work, after a block got through or while it waits for its
+microphone and says so: one that is fed by a thread of its own proves nothing.
 """
 
 from __future__ import annotations

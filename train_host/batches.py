@@ -1,7 +1,7 @@
 """Endless, reproducible batches: what step 1234 of seed 5 trains on is always the same, so that a run can be resumed.
 
-Corpora are drawn by the square root of their size, emotions evenly within a corpus: neither the largest corpus nor the
-commonest emotion wins by numbers.
+Corpora are drawn by the square root of the number of their voices, emotions evenly within a corpus: what has to be
+learned is how people differ, and neither the largest corpus nor the commonest emotion wins by its number of clips.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from train_host.recipes import Recipe
 Float16, Float32 = NDArray[np.float16], NDArray[np.float32]
 
 N_LABELS = len(EMOTIONS)
-N_TARGETS = 2 * N_LABELS + 1
+N_TARGETS = N_LABELS + 1
 SCENE_SHARE = 0.1
 """Of the examples of a batch, those in which nobody speaks."""
 
 
 def label_mask(examples: Sequence[Example]) -> dict[str, Float32]:
-    """For each corpus the emotions it has, `(8,)` of 0 and 1. The others are left out of its loss and its figures."""
+    """For each corpus the emotions it has, `(8,)` of 0 and 1. The others are left out of its figures."""
     masks: dict[str, Float32] = {}
     for example in examples:
         mask = masks.setdefault(example.clip.corpus, np.zeros(N_LABELS, np.float32))
@@ -54,9 +54,8 @@ def fit_normalizer(examples: Sequence[Example], recipe: Recipe) -> NormalizerCon
 class Batches(keras.utils.PyDataset):
     """Batches for Keras: `((features, valid), targets)`, or `(features, targets)` for a window model.
 
-    `targets (B, 17)`: the emotion as one-hot, the mask of the emotions its corpus has, and whether it is speech; all
-    zero for the `scenes`, in which nobody speaks. Item `i` is step `first_step + i` of the run, whatever was asked for
-    before.
+    `targets (B, 9)`: the emotion as one-hot, and whether it is speech; all zero for `scenes`, in which nobody speaks.
+    Item `i` is step `first_step + i` of the run, whatever was asked for before.
     """
 
     def __init__(
@@ -84,8 +83,9 @@ class Batches(keras.utils.PyDataset):
         for i, example in enumerate(examples):
             self._groups.setdefault((example.clip.corpus, example.clip.emotion), []).append(i)
         self._corpora = sorted(self._masks)
-        sizes = np.array([sum(e.clip.corpus == corpus for e in examples) for corpus in self._corpora], float)
-        self._shares = np.sqrt(sizes) / np.sqrt(sizes).sum()
+        voices = {corpus: {e.clip.speaker for e in examples if e.clip.corpus == corpus} for corpus in self._corpora}
+        sizes = np.sqrt([len(voices[corpus]) for corpus in self._corpora])
+        self._shares = sizes / sizes.sum()
 
     def __len__(self) -> int:
         return self._n_steps
@@ -106,7 +106,6 @@ class Batches(keras.utils.PyDataset):
                 group = self._groups[corpus, emotion]
                 source = self._examples[group[rng.integers(len(group))]].features
                 targets[row, EMOTIONS.index(emotion)] = 1
-                targets[row, N_LABELS:-1] = self._masks[corpus]
                 targets[row, -1] = 1
             sequence = crop(source, n_frames, rng)
             features[row, : len(sequence)] = sequence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isnan
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from edge.labels import EMOTIONS, HIGH, LOW
 
 if TYPE_CHECKING:
     from train_host.adapt import Personal
-    from train_host.export import Measured, Parity
+    from train_host.export import Measured, NoiseHeard, Parity
     from train_host.scoring import Scores
     from train_host.train import RunInfo
 
@@ -84,6 +85,7 @@ def render(
         "of the names are right.",
         _figures(measured.validation),
         _confusion(measured.validation),
+        *(_noises(measured.noises) if measured.noises else ()),
         "### Speakers it was trained on\n",
         "**Training data**: these figures say how well the model remembers, and nothing about new voices. They are "
         "here because figures like them are what is usually published.",
@@ -109,6 +111,29 @@ def _personal(personal: Personal) -> list[str]:
         _table(("emotion", "clips"), [(emotion, str(personal.clips.get(emotion, "–"))) for emotion in EMOTIONS]),
         figures,
     ]
+
+
+def _noises(noises: Sequence[NoiseHeard]) -> list[str]:
+    rows = []
+    for name, is_chosen in (
+        ("like those of its training", lambda one: one.is_familiar),
+        ("new to it, without voices", lambda one: not one.is_familiar and not _is_voices(one.name)),
+        ("new to it, babble and speech-like", lambda one: not one.is_familiar and _is_voices(one.name)),
+    ):
+        own = [one for one in noises if is_chosen(one)]
+        hours = sum(one.seconds for one in own) / 3600
+        n_events = sum(one.n_events for one in own)
+        if own:
+            rows.append((name, str(len(own)), f"{60 * hours:.1f}", str(n_events), f"{n_events / hours:.1f}"))
+    return [
+        "### Noise in which nobody speaks\n",
+        "Every stretch of speech that is heard in it is a false alarm, whether it is given a name or is `uncertain`.",
+        _table(("noise", "recordings", "minutes", "false alarms", "for each hour"), rows),
+    ]
+
+
+def _is_voices(name: str) -> bool:
+    return any(word in name.lower() for word in ("babble", "ists", "icra", "bkbq"))
 
 
 def _corpus(scores: Scores, corpus: str) -> str:

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from train_host import adapt_command, signing_command
+    from train_host import adapt_command, compare, deploy_command, signing_command
     from train_host.corpora import command as data_command
     from train_host.evaluate import command as evaluate_command
 
@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(commands)
     adapt_command.add_arguments(commands)
     evaluate_command.add_arguments(commands)
+    compare.add_arguments(commands)
     signing_command.add_arguments(commands)
+    deploy_command.add_arguments(commands)
     return parser
 
 
@@ -144,12 +146,15 @@ def _export(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     _import_keras()
+    from train_host.corpora import find_sounds
+    from train_host.corpora.command import corpora_folder
     from train_host.export import export
     from train_host.train import load_run
 
     info, _ = load_run(args.folder)
     args.only = list(info.corpora)
     clips = None if args.no_figures else _recordings(args)[0]
+    noises = [] if args.no_figures else [s for s in find_sounds(corpora_folder(args)) if s.kind == "noise"]
     bundle = export(
         args.folder,
         args.out,
@@ -157,6 +162,7 @@ def _export(args: argparse.Namespace) -> int:
         version=args.version,
         quantization=args.quantize,
         clips=clips,
+        noises=noises,
         console=Console(highlight=False),
     )
     print(f"bundle {bundle}\nnext: tonelight listen --bundle {bundle} FILE")

@@ -29,11 +29,13 @@ from train_host.adapt import load_personal
 from train_host.convert import convert, load_sequences
 from train_host.corpora.clip import Clip
 from train_host.corpora.known import KNOWN
+from train_host.corpora.noises import Sound
 from train_host.errors import ExportError
+from train_host.evaluate.noise import free_to_use
 from train_host.golden import golden_signal
 from train_host.metrics import activation_of, fit_activation, fit_temperature
 from train_host.recipes import Recipe
-from train_host.scoring import Scores, score
+from train_host.scoring import Scores, hear, score
 from train_host.train import SEQUENCES, VALIDATION, RunInfo, load_model
 
 Float32 = NDArray[np.float32]
@@ -58,11 +60,23 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class NoiseHeard:
+    """A noise without a voice in it, and how many stretches of speech the bundle heard there."""
+
+    name: str
+    is_familiar: bool
+    """Whether training may have used it."""
+    seconds: float
+    n_events: int
+
+
+@dataclass(frozen=True)
 class Measured:
     """The bundle on recordings, through the device's pipeline: of speakers it trained on, and of the others."""
 
     training: Scores
     validation: Scores
+    noises: tuple[NoiseHeard, ...]
 
 
 def export(
@@ -73,13 +87,14 @@ def export(
     version: str,
     quantization: str,
     clips: Sequence[Clip] | None,
+    noises: Sequence[Sound] = (),
     console: Console,
 ) -> Path:
     """Make the bundle `out/<name>-<version>` from the finished run in folder `run`; return its path.
 
-    `clips` are the recordings of the run's corpora, to measure the bundle on; None leaves its figures out and the card
-    says so. Raises ExportError where the bundle exists, its name or version cannot be one, or the converted model does
-    not say what the trained one says.
+    `clips` are the recordings of its corpora, to measure the bundle on, and `noises` what it should not answer to;
+    None leaves its figures out and the card says so. Raises ExportError where the bundle exists, its name or version
+    cannot be one, or the converted model does not say what the trained one says.
     """
     target = check_target(out, name, version)
     info, recipe, model = load_model(run)
@@ -138,7 +153,7 @@ def export(
         )
         _write_golden(load_bundle(draft))
         _write_manifest(draft, manifest)
-        measured = None if clips is None else _measure(draft, info, clips, console)
+        measured = None if clips is None else _measure(draft, info, clips, noises, console)
         metrics = {"parity_agreement": parity.agreement, "parity_mean_difference": parity.mean_difference}
         if personal is not None and personal.uar_before is not None and personal.uar_after is not None:
             metrics |= {"uar_own_clips_before": personal.uar_before, "uar_own_clips_after": personal.uar_after}
@@ -255,7 +270,7 @@ def check_parity(bundle: Bundle, model, recipe: Recipe, sequences: Sequence[Floa
     return parity
 
 
-def _measure(draft: Path, info: RunInfo, clips: Sequence[Clip], console: Console) -> Measured:
+def _measure(draft: Path, info: RunInfo, clips: Sequence[Clip], noises: Sequence[Sound], console: Console) -> Measured:
     from train_host.train import progress_bar
 
     train, val = set(info.train_speakers), set(info.val_speakers)
@@ -272,7 +287,16 @@ def _measure(draft: Path, info: RunInfo, clips: Sequence[Clip], console: Console
     with progress_bar(console) as progress:
         task = progress.add_task("measuring on the device's pipeline", total=len(known))
         scores = score(draft, known, lambda: progress.advance(task))
-    return Measured(scores.of(lambda clip: clip.speaker_id in train), scores.of(lambda clip: clip.speaker_id in val))
+        task = progress.add_task("measuring on noise", total=len(noises))
+        heard = []
+        for sound, result in zip(noises, hear(draft, [sound.path for sound in noises]), strict=True):
+            heard.append(NoiseHeard(sound.path.stem, free_to_use(sound), result.seconds, result.segments))
+            progress.advance(task)
+    return Measured(
+        scores.of(lambda clip: clip.speaker_id in train),
+        scores.of(lambda clip: clip.speaker_id in val),
+        tuple(heard),
+    )
 
 
 def _write_golden(bundle: Bundle) -> None:

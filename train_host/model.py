@@ -1,6 +1,6 @@
 """The default network: a causal residual LSTM with attention pooling that can be computed frame by frame.
 
-    features (T, F) -> stem: 8 frames to 1 step, every 4 -> residual LSTM x 2 -> attention and mean pooling -> classes
+    features (T, F) -> stem: 16 frames to 1 step, every 8 -> residual LSTM x 2 -> attention and mean pooling -> classes
 
 Everything looks back only, so right padding changes nothing before it and no recurrent mask is needed: the LSTM takes
 the cuDNN kernel on TensorFlow and on JAX. Padding is masked once, in the pooling. `train_host.streaming` is the same
@@ -16,10 +16,10 @@ from keras import layers, ops
 
 from edge.labels import EMOTIONS
 
-STRIDE: Final = 4
-"""Frames in one step of the LSTM: 40 ms."""
-REACH: Final = 8
-"""Frames that one step sees: its own 4 and the 4 before."""
+STRIDE: Final = 8
+"""Frames in one step of the LSTM: 80 ms."""
+REACH: Final = 16
+"""Frames that one step sees: its own 8 and the 8 before."""
 SCORE_BOUND: Final = 4.0
 """Attention scores are squashed into +-4, so that their exponentials can be summed for hours without rescaling."""
 

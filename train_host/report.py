@@ -7,9 +7,7 @@ speaker counts alike; over seeds figures are averaged. A protocol with folds mis
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,11 +17,27 @@ from numpy.typing import NDArray
 from edge.labels import EMOTIONS
 from train_host import plots
 from train_host.evaluate.adaptation import CONDITIONS, N_CLIPS, N_KEPT, Adaptation
-from train_host.evaluate.result import N_COVERAGES, Bin, CorpusResult, Emotions, Result, Speaker, uar
-
-N_RESAMPLES: Final = 2000
-COVERAGE: Final = 0.7
-Counts = NDArray[np.int64]
+from train_host.evaluate.result import N_COVERAGES, Result, uar
+from train_host.evaluate.tasks import CROSS, RANDOM, UNSEEN
+from train_host.figures import (
+    COVERAGE,
+    HOW,
+    Counts,
+    Row,
+    accuracy,
+    calibration_error,
+    label,
+    macro_f1,
+    precision,
+    recall,
+    row_title,
+    rows_of,
+    seen_rows,
+    title,
+)
+from train_host.goals import GOALS, Evidence, Goal, Measured
+from train_host.recipes.tonelight import TONELIGHT
+from train_host.recipes.variants import VARIANTS, WITHOUT
 
 INTRODUCTION: Final = """\
 Generated from the results by `tonelight-train evaluate`; nothing here is typed by hand.
@@ -42,213 +56,6 @@ the figure says how well a model remembers voices. Such rows are here because mo
 """
 
 
-@dataclass(frozen=True)
-class Row:
-    """What one recipe did on one corpus under one protocol: `seeds[i]` are the results of all folds with one seed."""
-
-    recipe: str
-    corpus: str
-    seeds: tuple[tuple[Result, ...], ...]
-
-    @property
-    def results(self) -> list[Result]:
-        return [result for folds in self.seeds for result in folds]
-
-    def counts(self, keep: Callable[[Speaker], bool] = lambda speaker: True) -> list[Counts]:
-        """For each seed the counts `(8, 9)` over all folds, of the speakers that `keep` says yes to."""
-        return [
-            np.sum(
-                [s.emotions for result in folds for s in result.speakers if s.corpus == self.corpus and keep(s)]
-                or _NONE,
-                axis=0,
-                dtype=np.int64,
-            )
-            for folds in self.seeds
-        ]
-
-    @property
-    def uars(self) -> list[float]:
-        return [uar(counts) for counts in self.counts()]
-
-    @property
-    def float_uars(self) -> list[float]:
-        return [uar(counts) for counts in self._of_corpus(lambda corpus: corpus.keras)]
-
-    @property
-    def uars_of_8(self) -> list[float]:
-        return [uar(counts) for counts in self._of_corpus(lambda corpus: corpus.all_answers)]
-
-    @property
-    def activation(self) -> list[Counts]:
-        """For each seed `(2, 3)`: high, low; the last column is no answer."""
-        return [
-            np.sum(
-                [s.activation for result in folds for s in result.speakers if s.corpus == self.corpus],
-                axis=0,
-                dtype=np.int64,
-            )
-            for folds in self.seeds
-        ]
-
-    @property
-    def bins(self) -> list[Bin]:
-        """Histogram of confidence over all folds and seeds."""
-        return self._bins(lambda corpus: corpus.calibration)
-
-    @property
-    def activation_bins(self) -> list[Bin]:
-        """The same of the activation."""
-        return self._bins(lambda corpus: corpus.activation_calibration)
-
-    def _bins(self, of: Callable[[CorpusResult], Sequence[Bin]]) -> list[Bin]:
-        each = [of(result.corpora[self.corpus]) for result in self.results]
-        return [
-            Bin(sum(b.n for b in same), sum(b.confidence for b in same), sum(b.n_right for b in same))
-            for same in zip(*each, strict=True)
-        ]
-
-    @property
-    def coverage(self) -> NDArray[np.float64]:
-        """Share right at each coverage, each fold with its own threshold, folds by their number of clips."""
-        return self._coverage(lambda corpus: (corpus.coverage, corpus.calibration))
-
-    @property
-    def activation_coverage(self) -> NDArray[np.float64] | None:
-        """The same of the activation; None where no clip has one."""
-        if not any(b.n for b in self.activation_bins):
-            return None
-        return self._coverage(lambda corpus: (corpus.activation_coverage, corpus.activation_calibration))
-
-    def _coverage(self, of: Callable[[CorpusResult], tuple[Sequence[float], Sequence[Bin]]]) -> NDArray[np.float64]:
-        each = [of(result.corpora[self.corpus]) for result in self.results]
-        weights = [sum(b.n for b in bins) for _, bins in each]
-        return np.average([shares for shares, _ in each], axis=0, weights=weights)
-
-    @cached_property
-    def interval(self) -> tuple[float, float] | None:
-        """95% of the UAR over draws of speakers with replacement; None of a sole speaker."""
-        return bootstrap(self._by_speaker())
-
-    def _by_speaker(self) -> list[NDArray[np.int64]]:
-        """For each seed `(n_speakers, 8, 9)`: the same speakers in the same order, zeros where a seed lacks one."""
-        each = [
-            {s.speaker: s.emotions for result in folds for s in result.speakers if s.corpus == self.corpus}
-            for folds in self.seeds
-        ]
-        names = sorted({name for own in each for name in own})
-        return [np.array([own.get(name, _NONE[0]) for name in names], np.int64) for own in each]
-
-    @property
-    def worst_speaker(self) -> tuple[str, float]:
-        """The speaker of the lowest UAR, mean over the seeds."""
-        figures: dict[str, list[float]] = defaultdict(list)
-        for result in self.results:
-            for speaker in result.speakers:
-                if speaker.corpus == self.corpus and np.any(speaker.emotions):
-                    figures[speaker.speaker].append(uar(np.array(speaker.emotions)))
-        return min(((name, float(np.mean(own))) for name, own in figures.items()), key=lambda one: (one[1], one[0]))
-
-    def _of_corpus(self, of: Callable[[CorpusResult], Emotions]) -> list[Counts]:
-        return [
-            np.sum([of(result.corpora[self.corpus]) for result in folds], axis=0, dtype=np.int64)
-            for folds in self.seeds
-        ]
-
-
-_NONE: Final = (np.zeros((8, 9), np.int64),)
-
-
-# --- figures ----------------------------------------------------------------------------------------------------------
-
-
-def accuracy(counts: Counts) -> float:
-    """Share on the diagonal."""
-    return float(np.trace(counts) / counts.sum())
-
-
-def precision(counts: Counts) -> NDArray[np.float64]:
-    """Of each answer the share that was right; nan where it was never given."""
-    given = counts[:, : len(counts)].sum(axis=0)
-    return np.where(given > 0, counts.diagonal() / np.maximum(given, 1), np.nan)
-
-
-def recall(counts: Counts) -> NDArray[np.float64]:
-    """Of each truth the share that was recognised; nan where it does not occur."""
-    there = counts.sum(axis=1)
-    return np.where(there > 0, counts.diagonal() / np.maximum(there, 1), np.nan)
-
-
-def macro_f1(counts: Counts) -> float:
-    """Mean over the truths that occur of the harmonic mean of precision and recall; 0 where nothing was right."""
-    p, r = np.nan_to_num(precision(counts)), recall(counts)
-    there = ~np.isnan(r)
-    both = p[there] + r[there]
-    return float(np.mean(np.where(both > 0, 2 * p[there] * r[there] / np.where(both > 0, both, 1), 0.0)))
-
-
-def calibration_error(bins: Iterable[Bin]) -> float:
-    """Expected calibration error of a histogram."""
-    bins = list(bins)
-    return sum(abs(b.confidence - b.n_right) for b in bins) / max(1, sum(b.n for b in bins))
-
-
-def bootstrap(seeds: Sequence[NDArray[np.int64]], n_resamples: int = N_RESAMPLES) -> tuple[float, float] | None:
-    """95% interval of the UAR, mean over seeds, over draws of speakers: `seeds[i]` is `(n_speakers, 8, 9)`.
-
-    The same draws each time it is called. None of a sole speaker.
-    """
-    n_speakers = len(seeds[0])
-    if n_speakers < 2:
-        return None
-    rng = np.random.default_rng(0)
-    draws = rng.integers(n_speakers, size=(n_resamples, n_speakers))
-    weights = np.zeros((n_resamples, n_speakers), np.int64)
-    np.add.at(weights, (np.arange(n_resamples)[:, None], draws), 1)
-    figures = np.zeros(n_resamples)
-    for counts in seeds:
-        drawn = np.einsum("ds,sij->dij", weights, counts)
-        there = drawn.sum(axis=2)
-        hits = np.diagonal(drawn, axis1=1, axis2=2)
-        n_rows = (there > 0).sum(axis=1)
-        shares = (hits / np.maximum(there, 1)).sum(axis=1)
-        figures += np.where(n_rows > 0, shares / np.maximum(n_rows, 1), np.nan)
-    low, high = np.nanpercentile(figures / len(seeds), [2.5, 97.5])
-    return float(low), float(high)
-
-
-# --- rows -------------------------------------------------------------------------------------------------------------
-
-
-def label(result: Result) -> str:
-    """Recipe, and that it is a trial where it is one."""
-    return f"{result.recipe}, **trial of {result.steps} steps**" if result.trial else result.recipe
-
-
-def rows_of(results: Sequence[Result], protocol: str, corpus: str) -> tuple[list[Row], list[str]]:
-    """The rows of a protocol, and in words what is missing: only seeds with all folds are in a row."""
-    rows, missing = [], []
-    own = [result for result in results if result.protocol == protocol and corpus in result.corpora]
-    for name in sorted({label(result) for result in own}):
-        for digest in sorted({result.recipe_digest for result in own if label(result) == name}):
-            mine = [result for result in own if (label(result), result.recipe_digest) == (name, digest)]
-            # another form of the recipe is another model: never averaged with this one
-            forms = {result.recipe_digest for result in own if label(result) == name}
-            shown = name if len(forms) == 1 else f"{name} (form {digest})"
-            by_seed: dict[int, list[Result]] = defaultdict(list)
-            for result in mine:
-                by_seed[result.seed].append(result)
-            n_folds = 1 if protocol in ("unseen", "random") else max(result.n_folds for result in mine)
-            whole = [tuple(by_seed[seed]) for seed in sorted(by_seed) if len(by_seed[seed]) == n_folds]
-            missing += [
-                f"{shown}, seed {seed}: {len(folds)} of {n_folds} folds done, so there is no total"
-                for seed, folds in sorted(by_seed.items())
-                if len(folds) < n_folds
-            ]
-            if whole:
-                rows.append(Row(shown, corpus, tuple(whole)))
-    return rows, missing
-
-
 # --- the document -----------------------------------------------------------------------------------------------------
 
 
@@ -259,22 +66,98 @@ def write(results: Sequence[Result], path: Path, adaptations: Sequence[Adaptatio
     for old in folder.glob("*.png"):
         old.unlink()
     parts = ["# Accuracy", INTRODUCTION, _made_with(results)]
-    protocols = sorted({result.protocol for result in results} - {"unseen", "random"}, key=_primary_first)
-    for protocol in protocols:
-        corpus = protocol.partition("_")[0]
-        rows, missing = rows_of(results, protocol, corpus)
-        leaky, _ = rows_of(results, "random", corpus)
-        parts += [f"## {protocol}", *_section(rows, leaky, missing, folder, protocol), _folds(results, protocol)]
+    every, results = results, [result for result in results if not result.recipe.startswith(WITHOUT)]
+    parts += _goals(results, adaptations)
+    parts += _beside_each_other(results)
+    for protocol in sorted({result.protocol for result in results} - {UNSEEN, RANDOM}, key=_primary_first):
+        corpora = {c for result in results if result.protocol == protocol for c in result.corpora}
+        for corpus in sorted(corpora):
+            rows, missing = rows_of(results, protocol, corpus)
+            leaky, _ = rows_of(results, RANDOM, corpus)
+            n_classes = max(len(r.corpora[corpus].classes) for r in results if corpus in r.corpora)
+            how = HOW.get(protocol, protocol)
+            parts += [f"## {title(corpus, n_classes)}, {how}", f"Protocol `{protocol}`."]
+            parts += [*_section(rows, leaky, missing, folder, protocol), _folds(results, protocol, corpus)]
     parts += _unseen(results, folder)
-    if any(result.protocol == "random" for result in results):
+    if any(result.protocol == RANDOM for result in results):
         parts += _random(results)
     parts += _noise(results)
     parts += _adapted(adaptations)
+    parts += _ablations(every)
     path.write_text("\n\n".join(part.strip() for part in parts if part.strip()) + "\n", encoding="utf-8")
 
 
-def _primary_first(protocol: str) -> tuple[bool, str]:
-    return protocol != "ravdess_luna5", protocol
+def _primary_first(protocol: str) -> tuple[bool, bool, str]:
+    return protocol != "ravdess_luna5", protocol == CROSS, protocol
+
+
+def _goals(results: Sequence[Result], adaptations: Sequence[Adaptation]) -> list[str]:
+    """Goal and reached, of the default recipe, one table for each form of it."""
+    own = [result for result in results if result.recipe == TONELIGHT.name]
+    parts = []
+    for name, digest in sorted({(label(result), result.recipe_digest) for result in own}):
+        mine = [result for result in own if (label(result), result.recipe_digest) == (name, digest)]
+        steps = {(result.recipe_digest, result.steps) for result in mine}
+        evidence = Evidence(mine, [one for one in adaptations if (one.recipe_digest, one.steps) in steps])
+        lines = [_goal(goal, goal.measure(evidence)) for goal in GOALS]
+        parts += [f"### {name} (form {digest})", _table(("goal", "done", "reach for", "reached", "", "of"), lines)]
+    words = (
+        "Of the default recipe; the figures of the tables below, each against the goal it was set. Where a goal is "
+        "for several corpora the figure is that of the worst, so that no corpus pays for another."
+    )
+    return ["## Goal and reached", words, *parts] if parts else []
+
+
+def _goal(goal: Goal, found: Measured | None) -> tuple[str, ...]:
+    sign = "≥" if goal.at_least else "≤"
+    aims = (f"{sign} {goal.done:g}", "" if goal.reach is None else f"{sign} {goal.reach:g}")
+    if found is None:
+        return (goal.name, *aims, "–", "not measured here", "")
+    if goal.reach is not None and goal.is_met(found.value, goal.reach):
+        state = "reached what was to be reached for"
+    elif goal.is_met(found.value, goal.done):
+        state = "done"
+    else:
+        state = f"**missed by {abs(found.value - goal.done):.{goal.digits}f}**"
+    return (goal.name, *aims, f"{found.value:.{goal.digits}f}", state, found.of)
+
+
+def _beside_each_other(results: Sequence[Result]) -> list[str]:
+    """All recipes in one table: new speakers, the same corpus by the leaky split, unseen corpora."""
+    seen = seen_rows(results)
+    leaky = {corpus: rows_of(results, RANDOM, corpus)[0] for corpus in seen}
+    unseen = _unseen_means(results)
+    recipes = sorted({row.recipe for rows in seen.values() for _, row in rows}, key=_default_first)
+    if not recipes:
+        return []
+    heads: list[str] = []
+    for corpus, rows in seen.items():
+        heads.append(f"{title(corpus, rows[0][1].n_classes)}, {' or '.join(sorted({HOW.get(p, p) for p, _ in rows}))}")
+        if leaky[corpus]:
+            heads.append(f"{title(corpus)}, **leaky**")
+    lines = []
+    for recipe in recipes:
+        cells = []
+        for corpus, rows in seen.items():
+            cells.append(_figure_of(recipe, [row for _, row in rows]))
+            if leaky[corpus]:
+                cells.append(_figure_of(recipe, leaky[corpus]))
+        sizes = [r.model_bytes / 1024 for rows in seen.values() for _, row in rows if row.recipe == recipe
+                 for r in row.results]  # fmt: skip
+        lines.append((recipe, f"{max(sizes):.0f}", *cells, unseen.get(recipe, "–")))
+    words = (
+        "UAR of the quantized models under the same folds. Beside each figure of new speakers stands the one that the "
+        "same network gets when recordings are split by chance (**leaky**), which is the kind most projects publish."
+    )
+    return ["## The recipes side by side", words, _table(("recipe", "KiB", *heads, "unseen corpora, mean"), lines)]
+
+
+def _figure_of(recipe: str, rows: Iterable[Row]) -> str:
+    return next((_mean(row.uars) for row in rows if row.recipe == recipe), "–")
+
+
+def _default_first(recipe: str) -> tuple[bool, str]:
+    return not recipe.startswith(TONELIGHT.name), recipe
 
 
 def _made_with(results: Sequence[Result]) -> str:
@@ -321,7 +204,8 @@ def _section(rows: list[Row], leaky: list[Row], missing: list[str], folder: Path
     if rows:
         parts += [_summary(rows, leaky), _details(rows, leaky), _quantization(rows)]
         for row in rows:
-            parts += [f"### {name}: {row.recipe}", _classes(row), *_plots(row, folder, name)]
+            parts += [f"### {row_title(name, row)}: {row.recipe}", _classes(row)]
+            parts += _plots(row, folder, f"{name}_{row.corpus}") if _is_drawn(row, rows) else []
     if missing:
         parts.append("\n".join(f"- {line}" for line in missing))
     return parts
@@ -430,6 +314,12 @@ def _classes(row: Row) -> str:
     )
 
 
+def _is_drawn(row: Row, rows: Sequence[Row]) -> bool:
+    """Plots are of the default recipe; of the others only where it is not among them."""
+    own = [one for one in rows if one.results[0].recipe == TONELIGHT.name]
+    return row in own or not own
+
+
 def _plots(row: Row, folder: Path, name: str) -> list[str]:
     stem = "".join(letter if letter.isalnum() else "-" for letter in f"{name}-{row.recipe}".replace("*", ""))
     images = []
@@ -449,62 +339,137 @@ def _plots(row: Row, folder: Path, name: str) -> list[str]:
     return images
 
 
-def _folds(results: Sequence[Result], protocol: str) -> str:
+def _folds(results: Sequence[Result], protocol: str, corpus: str) -> str:
     own = [result for result in results if result.protocol == protocol]
     lines = []
     for name in sorted({label(result) for result in own}):
+        mine = [result for result in own if label(result) == name]
         figures: dict[str, list[float]] = defaultdict(list)
-        for result in own:
-            if label(result) == name:
-                figures[result.split].append(result.uar)
-        means = {split: float(np.mean(values)) for split, values in figures.items()}
-        n_folds = max(result.n_folds for result in own)
-        each = ", ".join(f"{split.partition('/')[2]}: {100 * means[split]:.1f}" for split in sorted(means))
-        whole = len(means) == n_folds
+        for result in mine:
+            if corpus in result.corpora:
+                figures[result.split.partition("/")[2]].append(uar(result.emotions(corpus)))
+        if not figures:
+            continue
+        means = {fold: float(np.mean(figures[fold])) for fold in sorted(figures)}
+        n_done, n_folds = len({result.split for result in mine}), max(result.n_folds for result in mine)
+        whole = n_done == n_folds
         lines.append(
             (
                 name,
-                each,
-                f"{100 * np.mean(list(means.values())):.1f}" if whole else f"{len(means)} of {n_folds} folds",
+                ", ".join(f"{fold}: {100 * figure:.1f}" for fold, figure in means.items()),
+                f"{100 * np.mean(list(means.values())):.1f}" if whole else f"{n_done} of {n_folds} folds",
                 f"{100 * min(means.values()):.1f}" if whole else "–",
             )
         )
     return "UAR by fold, mean over the seeds:\n\n" + _table(("recipe", "folds", "mean", "worst fold"), lines)
 
 
+def _unseen_rows(results: Sequence[Result]) -> dict[str, dict[str, Row]]:
+    """Of each recipe its rows of unseen corpora, by corpus."""
+    found: dict[str, dict[str, Row]] = defaultdict(dict)
+    for corpus in sorted({corpus for result in results if result.protocol == UNSEEN for corpus in result.corpora}):
+        for row in rows_of(results, UNSEEN, corpus)[0]:
+            found[row.recipe][corpus] = row
+    return dict(sorted(found.items(), key=lambda one: _default_first(one[0])))
+
+
+def _unseen_means(results: Sequence[Result]) -> dict[str, str]:
+    """The mean over all unseen corpora in per cent, or how many are there."""
+    n_corpora = max((result.n_folds for result in results if result.protocol == UNSEEN), default=0)
+    return {
+        recipe: _mean([float(np.mean([np.mean(row.uars) for row in rows.values()]))])
+        if len(rows) == n_corpora
+        else f"{len(rows)} of {n_corpora} corpora"
+        for recipe, rows in _unseen_rows(results).items()
+    }
+
+
 def _unseen(results: Sequence[Result], folder: Path) -> list[str]:
-    own = [result for result in results if result.protocol == "unseen"]
+    own = [result for result in results if result.protocol == UNSEEN]
     if not own:
         return []
     corpora = sorted({corpus for result in own for corpus in result.corpora})
     n_corpora = max(result.n_folds for result in own)
+    every = _unseen_rows(results)
+    means = _unseen_means(results)
+    n_classes = {c: max(len(r.corpora[c].classes) for r in own if c in r.corpora) for c in corpora}
+    lines, activations = [], []
+    for recipe, rows in every.items():
+        lines.append((recipe, *(_mean(rows[c].uars) if c in rows else "–" for c in corpora), means[recipe]))
+        figures = {c: [uar(counts) for counts in row.activation if counts.any()] for c, row in rows.items()}
+        there = [float(np.mean(values)) for values in figures.values() if values]
+        whole = _mean([float(np.mean(there))]) if len(rows) == n_corpora and there else "–"
+        activations.append((recipe, *(_mean(figures.get(c, [])) for c in corpora), whole))
     parts = [
         "## Unseen corpora",
-        "Trained without the corpus, tested on all of it: other voices, rooms, microphones, languages, as at home.",
+        "Trained without the corpus, tested on all of it: other voices, rooms, microphones, languages, as at home. "
+        "A column is a corpus that the training did not have, with the number of emotions told apart.",
+        _table(("recipe", *(title(c, n_classes[c]) for c in corpora), "mean"), lines),
+        "The same, activation (UAR of 2):",
+        _table(("recipe", *(title(c) for c in corpora), "mean"), activations),
     ]
-    every: dict[str, list[Row]] = defaultdict(list)
     for corpus in corpora:
-        rows, _ = rows_of(results, "unseen", corpus)
-        leaky, _ = rows_of(results, "random", corpus)
-        parts += [f"### unseen {corpus}", _summary(rows, leaky), _details(rows, leaky)]
+        rows = [own[corpus] for own in every.values() if corpus in own]
+        leaky, _ = rows_of(results, RANDOM, corpus)
+        parts += [
+            f"### {title(corpus, n_classes[corpus])}, corpus unseen",
+            _summary(rows, leaky),
+            _details(rows, leaky),
+        ]
         for row in rows:
-            every[row.recipe].append(row)
-            parts += [_classes(row), *_plots(row, folder, f"unseen_{corpus}")]
+            parts.append(f"#### {row_title(UNSEEN, row)}: {row.recipe}")
+            parts += [_classes(row), *(_plots(row, folder, f"unseen_{corpus}") if _is_drawn(row, rows) else [])]
+    return parts
+
+
+def _ablations(results: Sequence[Result]) -> list[str]:
+    """The default recipe without one ingredient each, beside the default at as many steps."""
+    family = [result for result in results if result.recipe == TONELIGHT.name or result.recipe in VARIANTS]
+    if all(result.recipe == TONELIGHT.name for result in family):
+        return []
+    figures = {label(result): _ablation_figures(family, label(result)) for result in family}
     lines = []
-    for recipe, rows in sorted(every.items()):
-        figures = [float(np.mean(row.uars)) for row in rows]
-        activations = [float(np.mean([uar(c) for c in row.activation])) for row in rows]
-        whole = len(rows) == n_corpora
-        lines.append(
-            (
-                recipe,
-                ", ".join(f"{row.corpus} {100 * figure:.1f}" for row, figure in zip(rows, figures, strict=True)),
-                f"{100 * np.mean(figures):.1f}" if whole else f"{len(rows)} of {n_corpora} corpora",
-                f"{100 * np.mean(activations):.1f}" if whole else "–",
+    for name in sorted(figures, key=lambda name: (_trial_of(name), name.startswith(WITHOUT), name)):
+        recipe = name.partition(",")[0]
+        base = figures.get(name.replace(recipe, TONELIGHT.name, 1), {})
+        what = VARIANTS[recipe].summary.removeprefix("the default ") if recipe in VARIANTS else "the default"
+        trial = _trial_of(name)
+        cells = []
+        for column in ABLATED:
+            value = figures[name].get(column)
+            than = (
+                f" ({value - base[column]:+.1f})" if value is not None and column in base and recipe in VARIANTS else ""
             )
-        )
-    head = ("recipe", "UAR", "mean", "mean of activation (UAR of 2)")
-    return [*parts[:2], _table(head, lines), *parts[2:]]
+            cells.append("–" if value is None else f"{value:.1f}{than}")
+        lines.append((what + (f", {trial}" if trial else ""), *cells))
+    words = (
+        "What an ingredient is worth: the default recipe trained without it (`--recipe "
+        f"{WITHOUT}…`), under the same folds and seeds as the default that it stands below; in brackets, what the "
+        "figure changes by when the ingredient is left out. An ingredient earns its place where the change is a loss."
+    )
+    return ["## Ablations", words, _table(("recipe", *ABLATED), lines)]
+
+
+ABLATED: Final = ("RAVDESS", "unseen corpora, mean", "unseen activation, mean")
+
+
+def _trial_of(name: str) -> str:
+    return name.partition(", ")[2]
+
+
+def _ablation_figures(family: Sequence[Result], name: str) -> dict[str, float]:
+    """Figures in per cent by `ABLATED`, of the seeds that are whole; a recipe in several forms has none."""
+    mine = [result for result in family if label(result) == name]
+    if len({result.recipe_digest for result in mine}) > 1:
+        return {}
+    figures = {}
+    for _, row in seen_rows(mine).get("ravdess", []):
+        figures[ABLATED[0]] = 100 * float(np.mean(row.uars))
+    rows = _unseen_rows(mine).get(name, {})
+    if rows and len(rows) == max(result.n_folds for result in mine if result.protocol == UNSEEN):
+        figures[ABLATED[1]] = 100 * float(np.mean([np.mean(row.uars) for row in rows.values()]))
+        figures[ABLATED[2]] = 100 * float(np.mean([np.mean([uar(c) for c in row.activation]) for row in rows.values()]))
+    return figures
 
 
 def _random(results: Sequence[Result]) -> list[str]:
@@ -533,13 +498,10 @@ def _noise(results: Sequence[Result]) -> list[str]:
         for corpus in sorted({c for result in heard if result.protocol == protocol for c in result.corpora}):
             rows, _ = rows_of(heard, protocol, corpus)
             for row in rows:
-                name = f"{protocol} {corpus}" + (" (**leaky**)" if protocol == "random" else "")
+                name = row_title(protocol, row)
                 lines.append((row.recipe, name, "clean", _mean(row.uars), "", ""))
                 for condition in [one.name for one in row.results[0].conditions]:
-                    both, familiar, new = (
-                        [_condition(folds, corpus, condition, k) for folds in row.seeds] for k in KINDS
-                    )
-                    lines.append((row.recipe, name, condition, *(_uars(one) for one in (both, familiar, new))))
+                    lines.append((row.recipe, name, condition, *(_uars(row.in_noise(condition, k)) for k in KINDS)))
     if not lines:
         return [*parts, "No protocol has all of its folds in noise yet."]
     parts.append(_table(("recipe", "protocol", "condition", "UAR", "familiar", "new"), lines))
@@ -606,20 +568,6 @@ def _names(names: Sequence[str]) -> str:
 
 MANY: Final = 30
 KINDS: Final = (("familiar", "new"), ("familiar",), ("new",))
-
-
-def _condition(folds: Iterable[Result], corpus: str, name: str, kinds: Collection[str]) -> Counts:
-    return np.sum(
-        [
-            getattr(condition, kind)[corpus]
-            for result in folds
-            for condition in result.conditions
-            if condition.name == name
-            for kind in kinds
-        ],
-        axis=0,
-        dtype=np.int64,
-    )
 
 
 def _uars(counts: Sequence[Counts]) -> str:

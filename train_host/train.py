@@ -206,7 +206,7 @@ def normalized(example: Example, recipe: Recipe, info: RunInfo) -> NDArray[np.fl
 
 
 def compile_model(model: keras.Model, recipe: Recipe, n_steps: int) -> None:
-    """AdamW with warm-up and cosine, and the masked loss."""
+    """AdamW with warm-up and cosine, and the loss."""
     training = recipe.training
     schedule = keras.optimizers.schedules.CosineDecay(
         training.learning_rate / 25,
@@ -218,24 +218,23 @@ def compile_model(model: keras.Model, recipe: Recipe, n_steps: int) -> None:
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=training.weight_decay, clipnorm=1.0)
     # XLA made this network five times slower on CPUs with TensorFlow; JAX has no other way
     jit = "auto" if keras.backend.backend() == "jax" else False
-    model.compile(optimizer, loss=masked_loss(training.label_smoothing), jit_compile=jit)
+    model.compile(optimizer, loss=loss_of(training.label_smoothing), jit_compile=jit)
 
 
-def masked_loss(label_smoothing: float) -> Callable:
-    """Cross entropy over the emotions that the example's corpus has; the others can be neither right nor wrong. Where
-    the network has a ninth logit, it learns whether anybody speaks.
+def loss_of(label_smoothing: float) -> Callable:
+    """Cross entropy over all eight emotions, whichever the example's corpus has: the board, too, may answer with any,
+    and what a corpus calls sad is not calm. Where the network has a ninth logit, it learns whether anybody speaks.
 
-    Takes `targets (B, 17)` (one-hot, mask, speech) and `logits (B, 8 or 9)`, gives `(B,)`.
+    Takes `targets (B, 9)` (one-hot, speech) and `logits (B, 8 or 9)`, gives `(B,)`.
     """
 
     def loss(targets, logits):
-        truth, mask = targets[:, :N_LABELS], targets[:, N_LABELS : 2 * N_LABELS]
-        n_allowed = ops.maximum(ops.sum(mask, axis=1, keepdims=True), 1)
-        smooth = (1 - label_smoothing) * truth + label_smoothing * mask / n_allowed
-        of_emotion = -ops.sum(smooth * ops.log_softmax(logits[:, :N_LABELS] + (mask - 1) * 1e9), axis=1)
+        truth, speech = targets[:, :N_LABELS], targets[:, N_LABELS]
+        smooth = (1 - label_smoothing) * truth + label_smoothing / N_LABELS
+        of_emotion = -speech * ops.sum(smooth * ops.log_softmax(logits[:, :N_LABELS]), axis=1)
         if logits.shape[-1] == N_LABELS:
             return of_emotion
-        speech, heard = targets[:, 2 * N_LABELS], logits[:, N_LABELS]
+        heard = logits[:, N_LABELS]
         return of_emotion + speech * ops.softplus(-heard) + (1 - speech) * ops.softplus(heard)
 
     return loss

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,7 @@ from edge.bundle import CorpusUse, WindowModel
 from edge.labels import EMOTIONS
 from train_host import card
 from train_host.corpora.clip import Clip
-from train_host.export import Measured, Parity
+from train_host.export import Measured, NoiseHeard, Parity
 from train_host.recipes import RECIPES
 from train_host.scoring import Scores
 from train_host.train import RunInfo
@@ -50,6 +51,12 @@ MEASURED = Measured(
         np.array([False, True]),
         np.array([0.6, 0.8]),
     ),
+    noises=(
+        NoiseHeard("dishes", True, 60.0, 0),
+        NoiseHeard("engine", False, 90.0, 1),
+        NoiseHeard("rain", False, 90.0, 0),
+        NoiseHeard("babble", False, 30.0, 2),
+    ),
 )
 
 
@@ -88,10 +95,19 @@ def test_figures_of_new_voices_come_first_and_training_data_is_called_so(manifes
     assert row(text, "#### away (training data)", "happy")[-1] == "1"
 
 
+def test_noises_are_told_by_what_was_known_of_them(manifest):
+    text = card.render(manifest, info(), PARITY, MEASURED, 1)
+    where = "### Noise in which nobody speaks"
+    assert row(text, where, "like those of its training") == ["like those of its training", "1", "1.0", "0", "0.0"]
+    assert row(text, where, "new to it, without voices") == ["new to it, without voices", "2", "3.0", "1", "20.0"]
+    assert row(text, where, "new to it, babble and speech-like")[1:] == ["1", "0.5", "2", "240.0"]
+    assert where not in card.render(manifest, info(), PARITY, replace(MEASURED, noises=()), 1)
+
+
 def test_says_what_share_is_named_and_how_often_right(manifest):
     text = " ".join(card.render(manifest, info(), PARITY, MEASURED, 1).split())
     assert "From 50.0% of confidence on an emotion is named: of these recordings 50.0% are, and 100.0% of" in text
-    nothing = Measured(MEASURED.training, MEASURED.training.of(lambda one: one.emotion == "happy"))
+    nothing = Measured(MEASURED.training, MEASURED.training.of(lambda one: one.emotion == "happy"), ())
     text = card.render(manifest, info(), PARITY, nothing, 1)
     assert row(text, "### Speakers it was not trained on", "all") == [
         *("all", "1", "0.0", "0.0", "0.000", "0.0", "–", "0.0", "0.000", "0.0")

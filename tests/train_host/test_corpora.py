@@ -482,6 +482,15 @@ def test_command_summary(tmp_path, capsys, monkeypatch):
     assert "EMO-DB" in out
     assert "emodb: 1 left out: boredom" in out
     assert all(emotion in out for emotion in EMOTIONS)  # none cut short in 80 columns
+    lines = [line.split() for line in out.splitlines()]
+    assert [line[1:3] for line in lines if line[:1] == ["all"]] == [["2", "2"], ["1", "1"]]
+    assert "protocols of `evaluate`, and their trainings for each seed: savee_loso (4), emodb_loso (10)" in out
+
+
+def test_a_sole_corpus_has_no_sums(tmp_path, capsys):
+    record(tmp_path / "DC/a01.wav")
+    assert run("summary", "--corpora", str(tmp_path)) == 0
+    assert not [line for line in capsys.readouterr().out.splitlines() if line.startswith("all ")]
 
 
 def test_command_verify_exits_with_1_when_something_is_wrong(tmp_path, capsys):

@@ -41,7 +41,7 @@ def test_network_has_the_shapes_of_its_form(recipe):
     pytest.importorskip("keras")
     n = recipe.features.n_features
     model = recipe.build(n)
-    assert model.output_shape == (None, 8)
+    assert model.output_shape == (None, 8 + recipe.hears_speech)
     if recipe.form == "window":
         assert model.input_shape == (None, recipe.window_frames, n)
     else:

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from edge.labels import EMOTIONS
-from train_host import report
+from train_host import figures, report
+from train_host.evaluate.adaptation import CONDITIONS, Adaptation, AdaptedSpeaker
 from train_host.evaluate.result import N_BINS, N_COVERAGES, Bin, Condition, CorpusResult, Result, Speaker, save, uar
-from train_host.report import Row
+from train_host.figures import Row
+from train_host.goals import GOALS, Evidence
+from train_host.recipes import VARIANTS
 
 CLASSES = ("happy", "sad")
 HAPPY, SAD = EMOTIONS.index("happy"), EMOTIONS.index("sad")
@@ -106,6 +109,11 @@ def written(results: list[Result], tmp_path: Path) -> str:
     return text
 
 
+def after(text: str, heading: str) -> str:
+    """The document from the line on that begins with `heading`."""
+    return text[text.index(f"\n{heading}") :]
+
+
 def line(text: str, start: str) -> list[str]:
     (found,) = [one for one in text.splitlines() if one.startswith(f"| {start} |")][:1]
     return [cell.strip() for cell in found.strip("|").split("|")]
@@ -117,25 +125,25 @@ def line(text: str, start: str) -> list[str]:
 def test_figures_by_hand():
     table = np.array(counts((3, 1, 0), (2, 1, 1)))
     assert uar(table) == pytest.approx((3 / 4 + 1 / 4) / 2)
-    assert report.accuracy(table) == pytest.approx(4 / 8)
-    assert report.recall(table)[[HAPPY, SAD]].tolist() == [0.75, 0.25]
-    assert report.precision(table)[[HAPPY, SAD]].tolist() == [3 / 5, 1 / 2]
-    assert np.isnan(report.precision(table)[0])
-    assert np.isnan(report.recall(table)[0])
+    assert figures.accuracy(table) == pytest.approx(4 / 8)
+    assert figures.recall(table)[[HAPPY, SAD]].tolist() == [0.75, 0.25]
+    assert figures.precision(table)[[HAPPY, SAD]].tolist() == [3 / 5, 1 / 2]
+    assert np.isnan(figures.precision(table)[0])
+    assert np.isnan(figures.recall(table)[0])
     happy, sad = 2 * 0.75 * 0.6 / 1.35, 2 * 0.25 * 0.5 / 0.75
-    assert report.macro_f1(table) == pytest.approx((happy + sad) / 2)
+    assert figures.macro_f1(table) == pytest.approx((happy + sad) / 2)
     with pytest.raises(ValueError, match="no clips"):
         uar(np.zeros((8, 9), int))
 
 
 def test_an_emotion_that_is_never_answered_counts_as_zero():
-    assert report.macro_f1(np.array(counts((4, 0, 0), (4, 0, 0)))) == pytest.approx((2 * 1 * 0.5 / 1.5 + 0) / 2)
+    assert figures.macro_f1(np.array(counts((4, 0, 0), (4, 0, 0)))) == pytest.approx((2 * 1 * 0.5 / 1.5 + 0) / 2)
 
 
 def test_calibration_error_by_hand():
     bins = [Bin(0, 0.0, 0), Bin(4, 2.0, 1), Bin(6, 5.4, 6)]
-    assert report.calibration_error(bins) == pytest.approx(0.4 * abs(0.5 - 0.25) + 0.6 * abs(0.9 - 1))
-    assert report.calibration_error([Bin(0, 0.0, 0)]) == 0
+    assert figures.calibration_error(bins) == pytest.approx(0.4 * abs(0.5 - 0.25) + 0.6 * abs(0.9 - 1))
+    assert figures.calibration_error([Bin(0, 0.0, 0)]) == 0
 
 
 def test_the_interval_is_the_same_each_time_and_holds_the_figure():
@@ -145,8 +153,8 @@ def test_the_interval_is_the_same_each_time_and_holds_the_figure():
         right = int(rng.integers(2, 9))
         speakers.append(counts((right, 10 - right, 0), (10 - right, right, 0)))
     seeds = [np.array(speakers)]
-    interval = report.bootstrap(seeds)
-    assert interval == report.bootstrap(seeds)
+    interval = figures.bootstrap(seeds)
+    assert interval == figures.bootstrap(seeds)
     assert interval[0] < uar(np.sum(speakers, axis=0)) < interval[1]
     # every speaker has as many clips, so a draw's UAR is the mean over those drawn: its deviation is known
     each = np.array([uar(np.array(one)) for one in speakers])
@@ -156,8 +164,8 @@ def test_the_interval_is_the_same_each_time_and_holds_the_figure():
 
 def test_the_interval_of_few_speakers():
     same = np.array([counts((1, 1, 0), (1, 1, 0))] * 5)
-    assert report.bootstrap([same, same]) == (0.5, 0.5)
-    assert report.bootstrap([same[:1]]) is None
+    assert figures.bootstrap([same, same]) == (0.5, 0.5)
+    assert figures.bootstrap([same[:1]]) is None
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
@@ -165,7 +173,7 @@ def test_the_interval_of_few_speakers():
 
 def test_counts_are_added_over_folds_and_figures_averaged_over_seeds():
     second = [fold(1, ANNA, seed=1), fold(2, speaker("bob", (4, 0, 0), (0, 4, 0), "male"), seed=1)]
-    (row,), missing = report.rows_of([*WHOLE, *second], "savee_loso", "savee")
+    (row,), missing = figures.rows_of([*WHOLE, *second], "savee_loso", "savee")
     assert missing == []
     first = np.array(ANNA.emotions) + np.array(BOB.emotions)
     assert np.array_equal(row.counts()[0], first)
@@ -178,7 +186,7 @@ def test_counts_are_added_over_folds_and_figures_averaged_over_seeds():
 
 
 def test_folds_that_are_missing_give_no_total(tmp_path):
-    rows, missing = report.rows_of(WHOLE[:1], "savee_loso", "savee")
+    rows, missing = figures.rows_of(WHOLE[:1], "savee_loso", "savee")
     assert rows == []
     assert missing == ["tonelight, seed 0: 1 of 2 folds done, so there is no total"]
     text = written(WHOLE[:1], tmp_path)
@@ -188,7 +196,7 @@ def test_folds_that_are_missing_give_no_total(tmp_path):
 
 
 def test_a_seed_with_all_folds_counts_while_another_is_still_running():
-    rows, missing = report.rows_of([*WHOLE, fold(1, ANNA, seed=1)], "savee_loso", "savee")
+    rows, missing = figures.rows_of([*WHOLE, fold(1, ANNA, seed=1)], "savee_loso", "savee")
     assert [len(row.seeds) for row in rows] == [1]
     assert missing == ["tonelight, seed 1: 1 of 2 folds done, so there is no total"]
 
@@ -196,7 +204,7 @@ def test_a_seed_with_all_folds_counts_while_another_is_still_running():
 def test_another_form_of_a_recipe_and_a_trial_are_rows_of_their_own():
     other = [fold(n, ANNA, recipe_digest="f" * 12) for n in (1, 2)]
     trial = [fold(n, BOB, trial=True, steps=9) for n in (1, 2)]
-    rows, _ = report.rows_of([*WHOLE, *other, *trial], "savee_loso", "savee")
+    rows, _ = figures.rows_of([*WHOLE, *other, *trial], "savee_loso", "savee")
     assert [row.recipe for row in rows] == [
         "tonelight (form 000000000000)",
         "tonelight (form ffffffffffff)",
@@ -215,8 +223,9 @@ def test_speakers_whom_only_one_seed_tested():
 
 def test_the_document(tmp_path):
     second = [fold(1, ANNA, seed=1), fold(2, speaker("bob", (4, 0, 0), (0, 4, 0), "male"), seed=1)]
-    text = written([*WHOLE, *second], tmp_path)
-    summary = line(text, "tonelight")
+    text = after(written([*WHOLE, *second], tmp_path), "Command")
+    tables = after(text, "## SAVEE 2, leave one speaker out")
+    summary = line(tables, "tonelight")
     mean, std = np.mean([50, 87.5]), np.std([50, 87.5], ddof=1)
     assert summary[1] == f"**{mean:.1f} ± {std:.1f}**"
     assert summary[3] == "100.0 ± 0.0"
@@ -225,7 +234,7 @@ def test_the_document(tmp_path):
     # always 0.8 sure; right in 22 of 32
     assert summary[7] == f"{0.8 - 22 / 32:.3f}"
     assert summary[8:] == ["2", "16"]
-    details = [one for one in text.splitlines() if one.startswith("| tonelight |")][1].strip("|").split("|")
+    details = [one for one in tables.splitlines() if one.startswith("| tonelight |")][1].strip("|").split("|")
     women, men, worst, activation = (cell.strip() for cell in details[1:5])
     assert women == "75.0 ± 0.0"
     assert men == f"{np.mean([25, 100]):.1f} ± {np.std([25, 100], ddof=1):.1f}"
@@ -249,7 +258,7 @@ def test_the_document(tmp_path):
 
 def test_a_corpus_without_activation_has_no_figures_of_it(tmp_path):
     mute = msgspec.structs.replace(ANNA, activation=((0, 0, 0), (0, 0, 0)))
-    text = written([outcome(mute, n_folds=1)], tmp_path)
+    text = after(written([outcome(mute, n_folds=1)], tmp_path), "## SAVEE 2, leave one speaker out")
     details = [one for one in text.splitlines() if one.startswith("| tonelight |")][1].strip("|").split("|")
     assert [cell.strip() for cell in details[4:7]] == ["–", "–", "–"]
     assert text.count("![") == 3
@@ -260,6 +269,8 @@ def test_the_leaky_row_stands_beside_and_is_called_leaky(tmp_path):
         speaker("anna", (4, 0, 0), (0, 4, 0)), protocol="random", split="random_seed0", n_folds=1, leaky=True
     )
     text = written([*WHOLE, leaky], tmp_path)
+    assert line(text, "tonelight") == ["tonelight", "2", "50.0", "100.0", "–"]
+    text = after(text, "## SAVEE 2, leave one speaker out")
     assert line(text, "tonelight, **leaky**: random split")[1] == "**100.0**"
     assert "## Random split by clip (**leaky**)" in text
     # not one of the figures that count
@@ -272,9 +283,11 @@ def test_unseen_corpora_have_a_mean_only_when_all_are_done(tmp_path):
         return outcome(one, protocol="unseen", split=f"unseen_{corpus}", n_folds=2)
 
     partial = written([unseen("savee", (4, 0, 0))], tmp_path)
-    assert line(partial, "tonelight") == ["tonelight", "savee 100.0", "1 of 2 corpora", "–"]
+    assert line(partial, "tonelight") == ["tonelight", "100.0", "1 of 2 corpora"]
     whole = written([unseen("savee", (4, 0, 0)), unseen("tess", (2, 2, 0))], tmp_path)
-    assert line(whole, "tonelight") == ["tonelight", "savee 100.0, tess 75.0", "87.5", "87.5"]
+    assert line(whole, "recipe") == ["recipe", "SAVEE 2", "TESS 2", "mean"]
+    assert line(whole, "tonelight") == ["tonelight", "100.0", "75.0", "87.5"]
+    assert line(after(whole, "The same, activation"), "tonelight") == ["tonelight", "100.0", "75.0", "87.5"]
     # nobody's gender is known, and a sole speaker has no interval
     assert "| – | – | 100.0 (x) |" in whole
     assert "| **100.0** | – |" in whole
@@ -286,8 +299,8 @@ def test_noise_beside_clean_familiar_beside_new(tmp_path):
         ("tap",), ("cafe",),
     )  # fmt: skip
     text = written([fold(1, ANNA, conditions=(condition,)), fold(2, BOB, conditions=(condition,))], tmp_path)
-    assert "| tonelight | savee_loso savee | clean | 50.0 |  |  |" in text
-    assert "| tonelight | savee_loso savee | noise at 5 dB | 50.0 | 100.0 | 0.0 |" in text
+    assert "| tonelight | SAVEE 2, leave one speaker out | clean | 50.0 |  |  |" in text
+    assert "| tonelight | SAVEE 2, leave one speaker out | noise at 5 dB | 50.0 | 100.0 | 0.0 |" in text
     assert "Noises: familiar tap; new cafe." in text
     partial = written([fold(1, ANNA, conditions=(condition,))], tmp_path)
     assert "No protocol has all of its folds in noise yet." in partial
@@ -303,3 +316,138 @@ def test_a_result_survives_being_written(tmp_path):
         folder.mkdir(parents=True)
         save(one, folder)
     assert load_all(tmp_path) == WHOLE
+
+
+# --- all corpora at once ----------------------------------------------------------------------------------------------
+
+CAROL = speaker("carol", (4, 0, 0), (2, 2, 0), corpus="tess")  # UAR 0.75
+
+
+def crossed(number: int, *speakers: Speaker, **changes) -> Result:
+    return outcome(*speakers, protocol="cross", split=f"cross/{number}", n_folds=3, **changes)
+
+
+CROSSED = [crossed(1, ANNA, CAROL), crossed(2, BOB, speaker("dora", (2, 2, 0), (2, 2, 0), corpus="tess")),
+           crossed(3, speaker("emil", (4, 0, 0), (0, 4, 0), "male"))]  # fmt: skip
+
+
+def test_folds_of_all_corpora_give_a_row_for_each_corpus():
+    (savee,), missing = figures.rows_of(CROSSED, "cross", "savee")
+    (tess,), _ = figures.rows_of(CROSSED, "cross", "tess")
+    assert missing == []
+    assert savee.uars == [pytest.approx((9 / 12 + 7 / 12) / 2)]
+    # the third fold tests nobody of it
+    assert savee.folds == {"1": 0.75, "2": 0.25, "3": 1.0}
+    assert tess.folds == {"1": 0.75, "2": 0.5}
+    rows, missing = figures.rows_of(CROSSED[:2], "cross", "tess")
+    assert rows == []
+    assert missing == ["tonelight, seed 0: 2 of 3 folds done, so there is no total"]
+
+
+def test_the_document_of_all_corpora_at_once(tmp_path):
+    text = written(CROSSED, tmp_path)
+    tess = after(text, "## TESS 2, cross: folds that test speakers of all corpora at once")
+    assert line(tess, "tonelight")[1] == "**62.5**"
+    assert "| tonelight | 1: 75.0, 2: 50.0 | 62.5 | 50.0 |" in tess
+
+
+def test_a_published_protocol_comes_before_cross():
+    found = figures.seen_rows([*CROSSED, *WHOLE])
+    assert {corpus: [protocol for protocol, _ in rows] for corpus, rows in found.items()} == {
+        "savee": ["savee_loso"],
+        "tess": ["cross"],
+    }
+    # one that lacks a fold does not
+    found = figures.seen_rows([*CROSSED, *WHOLE[:1]])
+    assert [protocol for protocol, _ in found["savee"]] == ["cross"]
+
+
+# --- goals ------------------------------------------------------------------------------------------------------------
+
+
+def reached(evidence: Evidence) -> dict[str, float | None]:
+    found = {goal.name: goal.measure(evidence) for goal in GOALS}
+    return {name: None if one is None else round(one.value, 4) for name, one in found.items()}
+
+
+def test_goals_by_hand():
+    unseen = [
+        outcome(speaker("x", (4, 0, 0), (n, 4 - n, 0), None, corpus), protocol="unseen", split=f"unseen_{corpus}",
+                n_folds=3)
+        for corpus, n in (("savee", 0), ("nemo", 2), ("tess", 4))
+    ]  # fmt: skip
+    clips = dict.fromkeys(CONDITIONS, counts((2, 2, 0), (2, 2, 0))) | {"3": counts((4, 0, 0), (1, 3, 0))}
+    adapted = Adaptation(1, "unseen", "unseen_savee", 3, "tonelight", "0" * 12, 0, 100, False, 1, 1.0, "abc",
+                         (AdaptedSpeaker("savee", "x", clips),), ())  # fmt: skip
+    noisy = Condition("noise at 10 dB", 10, {c: counts((0, 0, 0), (0, 0, 0)) for c in ("savee", "tess")},
+                      {c: counts((2, 2, 0), (0, 4, 0)) for c in ("savee", "tess")}, (), ("cafe",))  # fmt: skip
+    crossed = [msgspec.structs.replace(one, conditions=(noisy,)) for one in CROSSED]
+    found = reached(Evidence([*crossed, *unseen], [adapted]))
+    assert found["RAVDESS 8, Luna 5 folds"] is None
+    assert found["SAVEE, leave one speaker out"] == pytest.approx(66.6667)
+    assert found["TESS, other actress, mean"] == 62.5
+    assert found["TESS, other actress, worse"] == 50
+    assert [found[f"unseen corpus: {name}"] for name in ("SAVEE 7", "nEMO 6", "TESS 7")] == [100, 75, 50]
+    assert found["unseen corpus, activation"] == 75
+    assert found["SAVEE after 3 labelled clips per emotion, corpus unseen"] == 87.5
+    assert found["size in MB"] == pytest.approx(0.002)
+    # the float model is always right: most is lost where the device is right in half
+    assert found["points lost by quantization"] == 50
+    # always 0.8 sure; right in 2/3 of savee, 10/16 of tess
+    assert found["calibration error, seen corpora"] == pytest.approx(0.8 - 10 / 16)
+    assert found["calibration error, unseen corpora"] == pytest.approx(0.8 - 0.5)
+    # women of savee: anna 0.75; men: bob and emil (0.25 + 1) / 2
+    assert found["points between women and men"] == pytest.approx(12.5)
+    assert found["points lost at 10 dB of noise"] == pytest.approx(max(66.6667 - 75, 62.5 - 75))
+    assert found["speech found in clean clips"] == pytest.approx(100 * (1 - 1 / 24))
+    assert found["events per hour on noise alone"] is None
+
+
+def test_nothing_is_reached_without_results():
+    assert set(reached(Evidence([], [])).values()) == {None}
+
+
+def test_goals_say_how_far(tmp_path):
+    text = after(written(CROSSED, tmp_path), "## Goal and reached")
+    assert line(text, "SAVEE, leave one speaker out")[1:5] == [
+        *("≥ 55", "≥ 62", "66.7", "reached what was to be reached for"),
+    ]
+    assert line(text, "TESS, other actress, worse")[1:5] == ["≥ 60", "≥ 72", "50.0", "**missed by 10.0**"]
+    assert line(text, "RAVDESS 8, Luna 5 folds")[1:] == ["≥ 66", "≥ 70", "–", "not measured here", ""]
+    assert line(text, "size in MB")[1:5] == ["≤ 1", "", "0.002", "done"]
+
+
+# --- ablations --------------------------------------------------------------------------------------------------------
+
+
+def test_ablations_show_what_is_lost(tmp_path):
+    ravdess = {"protocol": "ravdess_luna5", "split": "ravdess_luna5/1", "n_folds": 1}
+    unseen = {"protocol": "unseen", "split": "unseen_savee", "n_folds": 1}
+    without = next(iter(VARIANTS.values()))
+    base = [
+        outcome(speaker("1", (4, 0, 0), (0, 4, 0), corpus="ravdess"), **ravdess),
+        outcome(speaker("x", (4, 0, 0), (2, 2, 0)), **unseen),
+    ]
+    less = [
+        outcome(speaker("1", (2, 2, 0), (0, 4, 0), corpus="ravdess"), recipe=without.name, **ravdess),
+        outcome(speaker("x", (4, 0, 0), (0, 4, 0)), recipe=without.name, **unseen),
+    ]
+    text = written([*base, *less], tmp_path)
+    table = after(text, "## Ablations")
+    assert line(table, "the default") == ["the default", "100.0", "75.0", "75.0"]
+    what = without.summary.removeprefix("the default ")
+    assert line(table, what) == [what, "75.0 (-25.0)", "100.0 (+25.0)", "100.0 (+25.0)"]
+    # a variant is in no other table
+    assert f"| {without.name} |" not in text
+    assert "## Ablations" not in written(base, tmp_path)
+    # a part of the figures is no figure of the whole
+    table = after(written([*base, less[0]], tmp_path), "## Ablations")
+    assert line(table, what) == [what, "75.0 (-25.0)", "–", "–"]
+
+
+def test_plots_are_of_the_default_recipe(tmp_path):
+    other = [msgspec.structs.replace(one, recipe="lstm128") for one in WHOLE]
+    both = written([*WHOLE, *other], tmp_path)
+    assert both.count("![") == 4
+    assert written(other, tmp_path).count("![") == 4
+    assert len(list((tmp_path / "accuracy").iterdir())) == 4

@@ -60,6 +60,12 @@ def _summary(console: Console, found: Found, root: Path) -> int:
     sounds = Counter(sound.kind for sound in find_sounds(root))
     if sounds:
         console.print(f"to augment with: {sounds['noise']} noises, {sounds['rir']} room responses")
+    from train_host.evaluate.tasks import all_splits
+
+    protocols = all_splits({corpus.name for corpus in found.corpora if corpus.clips})
+    if protocols:
+        each = ", ".join(f"{name} ({len(splits)})" for name, splits in protocols.items())
+        console.print(f"protocols of `evaluate`, and their trainings for each seed: {each}", markup=False)
     for corpus in found.corpora:
         for reason, n in Counter(_short(one.reason) for one in corpus.left_out).items():
             console.print(f"{corpus.name}: {n} left out: {reason}", markup=False)

@@ -70,10 +70,14 @@ def _seconds(path: Path) -> float | None:
 
 
 def tables(summaries: Iterable[Summary]) -> list[Table]:
-    """Two tables for the terminal: who speaks, how long, on what terms; and how many clips of each emotion."""
+    """Two tables for the terminal: who speaks, how long, on what terms; and how many clips of each emotion.
+
+    Sums below, where there are several corpora.
+    """
     # no rules between the columns: the eight emotions then fit into the 80 characters of a plain terminal
     who = Table("corpus", "clips", "speakers", "hours", "lang", "complete", "licence", box=None, padding=(0, 1, 0, 0))
     what = Table("clips", *EMOTIONS, box=None, padding=(0, 1, 0, 0))
+    summaries = list(summaries)
     for one in summaries:
         who.add_row(
             one.title,
@@ -85,6 +89,18 @@ def tables(summaries: Iterable[Summary]) -> list[Table]:
             one.licence,
         )
         what.add_row(one.name, *(str(count or "") for count in one.n_by_emotion.values()))
+    if len(summaries) > 1:
+        hours = [one.hours for one in summaries]
+        for table in (who, what):
+            table.add_section()
+        who.add_row(
+            "all",
+            str(sum(one.n_clips for one in summaries)),
+            str(sum(one.n_speakers for one in summaries)),
+            "?" if None in hours else f"{sum(one for one in hours if one is not None):.2f}",
+            *("", "", ""),
+        )
+        what.add_row("all", *(str(sum(one.n_by_emotion[emotion] for one in summaries) or "") for emotion in EMOTIONS))
     for column in (*who.columns[1:4], *what.columns[1:]):
         column.justify = "right"
     for column in who.columns[:-1]:

@@ -122,12 +122,12 @@ def write(
                         owners=np.array([index_of[one.clip] for one in batch], np.int64),
                     )
                     files.append((name, corpus, view))
-        scenes = extraction.scenes() if recipe.hears_speech else []
-    np.savez_compressed(
-        target / SCENES,
-        rows=np.concatenate([np.zeros((0, recipe.features.n_features), np.float16), *scenes]),
-        lengths=np.array([len(one) for one in scenes], np.int64),
-    )
+        names = [INDEX, *(name for name, _, _ in files)]
+    if recipe.hears_speech:
+        scenes = extraction.scenes()
+        lengths = np.array([len(one) for one in scenes], np.int64)
+        np.savez_compressed(target / SCENES, rows=np.concatenate(scenes), lengths=lengths)
+        names.append(SCENES)
     index = _Index(
         schema=1,
         recipe=recipe.name,
@@ -137,7 +137,7 @@ def write(
         files=tuple(files),
     )
     (target / INDEX).write_bytes(msgspec.json.encode(index, enc_hook=str))
-    return [target / INDEX, target / SCENES, *(target / name for name, _, _ in files)]
+    return [target / name for name in names]
 
 
 def _batches(examples: list[Example]) -> list[list[Example]]:
@@ -170,7 +170,9 @@ def read(folder: Path, recipe: Recipe, split: Split) -> Data:
             Example(rows, index.clips[owner])
             for rows, owner in zip(_sequences(file), file["owners"].tolist(), strict=True)
         ]
-    scenes = _sequences(_read(folder / recipe.name / SCENES, f"{recipe.name} trains on what is no speech"))
+    scenes: list[NDArray[np.float16]] = []
+    if recipe.hears_speech:
+        scenes = _sequences(_read(folder / recipe.name / SCENES, f"{recipe.name} trains on what is no speech"))
     return _select(by_view, scenes, split, {Path(path): reason for path, reason in index.failed.items()})
 
 

@@ -17,8 +17,9 @@ from edge.pipeline import FileResult
 from edge.smoothing import DecisionConfig, activation, posterior, speech_probability
 from train_host.batches import pad
 from train_host.corpora.clip import Clip
-from train_host.evaluate.result import N_BINS, N_COVERAGES, Bin, CorpusResult, Emotions, Speaker
+from train_host.evaluate.result import CorpusResult, Emotions, Speaker, coverage, histogram
 from train_host.metrics import activation_answers, activation_of, confusion
+from train_host.model import STRIDE
 from train_host.recipes import Recipe
 from train_host.recordings import read_recording
 from train_host.train import predict
@@ -44,7 +45,7 @@ def keras_probabilities(
     front_end = FrontEnd(manifest.features, manifest.gate, manifest.model.chunk_frames)
     normalizer = Normalizer(manifest.normalizer, manifest.features.hop_ms)
     segments: list[tuple[int, float, NDArray[np.float32]]] = []
-    least = 1 if recipe.form == "window" else 4  # frames of one step; shorter segments have no answer
+    least = 1 if recipe.form == "window" else STRIDE  # frames of one step; shorter segments have no answer
     for index, path in enumerate(paths):
         normalizer.reset()
         front_end.reset()
@@ -130,12 +131,12 @@ def corpus_result(
         classes=classes,
         all_answers=emotion_counts(clips, probs, classes, EMOTIONS),
         keras=emotion_counts(clips, keras_probs, classes, classes),
-        calibration=_histogram(confidence, right),
-        coverage=_coverage(confidence, right),
+        calibration=histogram(confidence, right),
+        coverage=coverage(confidence, right),
         n_certain=int(certain.sum()),
         n_certain_right=int(right[certain].sum()),
-        activation_calibration=_histogram(activation_confidence, activation_right),
-        activation_coverage=_coverage(activation_confidence, activation_right),
+        activation_calibration=histogram(activation_confidence, activation_right),
+        activation_coverage=coverage(activation_confidence, activation_right),
     )
 
 
@@ -158,24 +159,6 @@ def _of(clips: Sequence[Clip], classes: Collection[str]) -> NDArray[np.bool_]:
 
 def _truth(clips: Sequence[Clip]) -> Int64:
     return np.array([EMOTIONS.index(clip.emotion) for clip in clips], np.int64)
-
-
-def _histogram(confidence: Float64, right: NDArray[np.bool_]) -> tuple[Bin, ...]:
-    index = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
-    return tuple(
-        Bin(int((index == i).sum()), round(float(confidence[index == i].sum()), 4), int(right[index == i].sum()))
-        for i in range(N_BINS)
-    )
-
-
-def _coverage(confidence: Float64, right: NDArray[np.bool_]) -> tuple[float, ...]:
-    """Share right among the most confident 1/20, 2/20, ...; equal confidence keeps the order of the clips."""
-    ordered = right[np.argsort(-confidence, kind="stable")]
-    n = len(ordered)
-    return tuple(
-        round(float(ordered[: max(1, round(n * (i + 1) / N_COVERAGES))].mean()), 4) if n else 0.0
-        for i in range(N_COVERAGES)
-    )
 
 
 def _tuples(counts: Int64) -> Any:

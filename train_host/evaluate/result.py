@@ -162,6 +162,25 @@ def uar(counts: NDArray[np.int64]) -> float:
     return float(np.mean(counts[rows, rows] / n[rows]))
 
 
+def histogram(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[Bin, ...]:
+    """`N_BINS` bins of the answers `(n,)` by their confidence."""
+    index = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
+    return tuple(
+        Bin(int((index == i).sum()), round(float(confidence[index == i].sum()), 4), int(right[index == i].sum()))
+        for i in range(N_BINS)
+    )
+
+
+def coverage(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[float, ...]:
+    """Share right among the most confident 1/20, 2/20, ...; equal confidence keeps the order of the clips."""
+    ordered = right[np.argsort(-confidence, kind="stable")]
+    n = len(ordered)
+    return tuple(
+        round(float(ordered[: max(1, round(n * (i + 1) / N_COVERAGES))].mean()), 4) if n else 0.0
+        for i in range(N_COVERAGES)
+    )
+
+
 def save(result: Result, folder: Path) -> None:
     """Write `folder/result.json`, whole or not at all."""
     temporary = folder / f".{RESULT}.tmp"

@@ -8,14 +8,16 @@ from train_host.errors import RecipeError
 from train_host.recipes.field import FIELD
 from train_host.recipes.recipe import GATE, Recipe, Training
 from train_host.recipes.tonelight import TONELIGHT
+from train_host.recipes.variants import VARIANTS
 
-__all__ = ["GATE", "RECIPES", "Recipe", "Training", "find_recipe"]
+__all__ = ["GATE", "RECIPES", "VARIANTS", "Recipe", "Training", "find_recipe"]
 
 RECIPES: Final = {recipe.name: recipe for recipe in (TONELIGHT, *FIELD)}
 
 
 def find_recipe(name: str) -> Recipe:
-    """Raises RecipeError, naming the recipes there are."""
-    if name not in RECIPES:
-        raise RecipeError(f"no recipe {name!r}; there are: {', '.join(RECIPES)}")
-    return RECIPES[name]
+    """One of `RECIPES`, or of `VARIANTS` of the default. Raises RecipeError, naming those there are."""
+    known = {**VARIANTS, **RECIPES}
+    if name not in known:
+        raise RecipeError(f"no recipe {name!r}; there are: {', '.join((*RECIPES, *VARIANTS))}")
+    return known[name]

@@ -35,14 +35,14 @@ TONELIGHT: Final = Recipe(
     form="stream",
     build=_tonelight,
     training=Training(
-        steps=1400,
+        steps=3600,
         batch_size=64,
         crop_frames=240,
         learning_rate=2e-3,
         weight_decay=1e-2,
         label_smoothing=0.1,
         average=0.998,
-        views=2,
+        views=1,
         n_scenes=300,
     ),
 )

@@ -1,0 +1,69 @@
+"""The default recipe without one of its ingredients: what each is worth, the report's table of ablations says.
+
+An ingredient that is not worth its place is deleted from the default recipe, and its line here with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace as replace_struct
+
+from train_host.recipes.recipe import Recipe
+from train_host.recipes.tonelight import TONELIGHT
+
+if TYPE_CHECKING:
+    import keras
+
+WITHOUT: Final = f"{TONELIGHT.name}-without-"
+
+
+def _one_layer(n_features: int) -> keras.Model:
+    from train_host import model
+
+    return model.build(n_features, units=128, n_layers=1, n_heads=4, dropout=0.3, hears_speech=True)
+
+
+def _no_speech_logit(n_features: int) -> keras.Model:
+    from train_host import model
+
+    return model.build(n_features, units=128, n_layers=2, n_heads=4, dropout=0.3, hears_speech=False)
+
+
+def _no_dropout(n_features: int) -> keras.Model:
+    from train_host import model
+
+    return model.build(n_features, units=128, n_layers=2, n_heads=4, dropout=0, hears_speech=True)
+
+
+def _without(ingredient: str, words: str, **changes: Any) -> Recipe:
+    return replace(TONELIGHT, name=WITHOUT + ingredient, summary=f"the default without {words}", **changes)
+
+
+def _features(**changes: Any) -> dict[str, Any]:
+    return {"features": replace_struct(TONELIGHT.features, **changes)}
+
+
+def _training(**changes: Any) -> dict[str, Any]:
+    return {"training": replace(TONELIGHT.training, **changes)}
+
+
+def _columns(*left_out: str) -> dict[str, Any]:
+    return _features(columns=tuple(column for column in TONELIGHT.features.columns if column not in left_out))
+
+
+VARIANTS: Final = {
+    recipe.name: recipe
+    for recipe in (
+        _without("pitch", "pitch", **_columns("pitch")),
+        _without("rms-and-zcr", "RMS and ZCR", **_columns("rms", "zcr")),
+        _without("level", "the running level that loudness is measured from", **_features(level_memory_s=0)),
+        _without("copies", "copies as other microphones and rooms would have heard them", **_training(views=0)),
+        _without("scenes", "scenes in which nobody speaks", build=_no_speech_logit, **_training(n_scenes=0)),
+        _without("smoothing", "label smoothing", **_training(label_smoothing=0)),
+        _without("average", "the moving average of the weights", **_training(average=0)),
+        _without("dropout", "dropout", build=_no_dropout),
+        _without("depth", "its second LSTM layer", build=_one_layer),
+    )
+}
