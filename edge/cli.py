@@ -92,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
         "tonelight run                              the microphone and the light of the configuration",
         "tonelight run --source auto                without a microphone: the demo recording that comes along",
         "tonelight run --page                       and see it in a browser: http://127.0.0.1:8730",
+        "tonelight run --view                       and see it in this terminal: all eight emotions",
         "tonelight run --source talk.wav --fast     a recording, as fast as the machine can",
     )
     run.add_argument(
@@ -105,6 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.set_defaults(refuse=run.error)
     run.add_argument("--fast", action="store_true", help="play a recording as fast as possible, not at its own pace")
     run.add_argument("--page", action="store_true", help="serve the page, as `[web] enabled = true` does")
+    run.add_argument("--view", action="store_true", help="fill this terminal with what is heard, instead of one line")
 
     listen = command(
         "listen",
@@ -175,21 +177,33 @@ def build_parser() -> argparse.ArgumentParser:
     )
     model.add_argument("bundle", nargs="?", help="folder (verify, install) or id (verify, activate) of a bundle")
     model.add_argument("--allow-downgrade", action="store_true", help="let an older version than the active one listen")
+    model.add_argument("--json", action="store_true", help="list: print one JSON object, for other programs")
     model.set_defaults(refuse=model.error)
 
     history = command(
         "history",
         _history,
-        "show what was heard, from the local log",
+        "show what was heard, from the local log, or delete it",
         "tonelight history --since 2h               the last two hours, as a table",
-        "tonelight history --since 2026-11-01 --csv > november.csv",
+        "tonelight history --day yesterday          a day, hour by hour",
+        "tonelight history --plot today.svg         the same as a picture",
+        "tonelight history --since 2026-11-01 --until 2026-12-01 --csv > november.csv",
+        "tonelight history --delete --since 2026-11-20T18:00 --until 2026-11-20T22:00",
     )
     history.add_argument(
         "--since", metavar="T", help="from when on: 30m, 2h, 1d, yesterday, or a date and time (default: everything)"
     )
+    history.add_argument("--until", metavar="T", help="up to when, written like --since (default: now)")
+    history.add_argument(
+        "--day", metavar="D", nargs="?", const="today", help="one day: today, yesterday, 2026-11-20 (default: today)"
+    )
     form = history.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON Lines, one event each")
     form.add_argument("--csv", action="store_true", help="print CSV with a header")
+    form.add_argument("--plot", metavar="F", type=Path, help="draw a day into a file that ends in .svg or .png")
+    form.add_argument("--delete", action="store_true", help="delete it for good, once you have confirmed that")
+    history.add_argument("--yes", action="store_true", help="delete without being asked")
+    history.set_defaults(refuse=history.error)
     return parser
 
 
@@ -246,12 +260,20 @@ def _model(args: argparse.Namespace) -> int:
         args.refuse(f"`tonelight model {args.what}` {needed}")
     if args.allow_downgrade and args.what not in ("install", "activate"):
         args.refuse("--allow-downgrade is for `tonelight model install` and `activate`")
+    if args.json and args.what != "list":
+        args.refuse("--json is for `tonelight model list`")
     from edge.commands import model
 
     return model.run(args)
 
 
 def _history(args: argparse.Namespace) -> int:
+    if args.plot is not None and args.day is None:
+        args.day = "today"
+    if args.day is not None and (args.since is not None or args.until is not None):
+        args.refuse("a day has a beginning and an end of its own: leave out --since and --until")
+    if args.yes and not args.delete:
+        args.refuse("--yes is for --delete")
     from edge.commands import history
 
     return history.run(args)

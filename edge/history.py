@@ -1,7 +1,8 @@
 """The local log: an SQLite file of events, bounded in size and age, that outlives crashes and full disks.
 
 `History` writes (the daemon), `read_events` reads (anybody, at the same time), `write_json_lines` and `write_csv`
-export, `parse_since` understands how people say since when. An event holds labels and numbers, never sound or words.
+export, `parse_since` understands how people say since when; `edge.erase` deletes. An event holds labels and numbers,
+never sound or words.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from itertools import islice
 from pathlib import Path
@@ -207,8 +208,8 @@ class History:
         except (sqlite3.Error, OSError) as error:
             self._disconnect()
             raise HistoryError(
-                f"{self.path}: the log cannot be written: {_reason(error)}; check the disk's space and the folder's "
-                f"owner; {len(self._waiting)} events wait in memory"
+                f"{self.path}: the log cannot be written: {_reason(error)}; {_way_out(error)}; "
+                f"{len(self._waiting)} events wait in memory"
             ) from None
 
     def events(self, since: datetime | None = None) -> Iterator[Event]:
@@ -326,30 +327,59 @@ class History:
             self._next_prune_s = self._clock() + _PRUNE_S
 
 
-def read_events(path: Path, since: datetime | None = None) -> Iterator[Event]:
-    """Everything logged in the file at `path` (since a moment with a time zone), in the order it was written.
+def read_events(path: Path, since: datetime | None = None, until: datetime | None = None) -> Iterator[Event]:
+    """Everything logged in the file at `path` (from `since` on, before `until`; both with a time zone), in the order
+    it was written.
 
     Works while another program writes, and reads a few rows at a time, so that a slow reader does not hold it up.
 
     Raises:
         HistoryError: there is no such file, it cannot be read, it is damaged, or it is no log.
     """
-    oldest = utc_text(since) if since else ""
+    with _reading(path) as db:
+        last_id = 0
+        while True:
+            # a log of schema 1 has no such column until the daemon takes it over, which may be at any moment
+            there = {row[1] for row in db.execute("PRAGMA table_info(events)")}
+            columns = ", ".join(name if name != "activation" or name in there else "NULL" for name in _COLUMNS)
+            rows = db.execute(
+                f"SELECT id, {columns} FROM events WHERE id > ? AND {WITHIN} ORDER BY id LIMIT ?",
+                (last_id, *within(since, until), _STEP),
+            ).fetchall()
+            if not rows:
+                return
+            last_id = rows[-1][0]
+            yield from (_from_row(row[1:]) for row in rows)
+
+
+def count_events(path: Path, since: datetime | None = None, until: datetime | None = None) -> tuple[int, str, str]:
+    """How many events `read_events` would give, and the `ts` of the first and the last (empty where there is none).
+
+    Raises:
+        HistoryError: there is no such file, it cannot be read, it is damaged, or it is no log.
+    """
+    with _reading(path) as db:
+        query = f"SELECT count(*), coalesce(min(ts), ''), coalesce(max(ts), '') FROM events WHERE {WITHIN}"
+        n_events, first, last = db.execute(query, within(since, until)).fetchone()
+        return n_events, first, last
+
+
+WITHIN: Final = "ts >= ? AND (? IS NULL OR ts < ?)"
+"""A span of time in SQL; `within` gives its three values."""
+
+
+def within(since: datetime | None, until: datetime | None) -> tuple[str, str | None, str | None]:
+    """The values of `WITHIN`: from `since` on and before `until`, or without a bound."""
+    end = utc_text(until) if until else None
+    return utc_text(since) if since else "", end, end
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """The log at `path`, to be read; what goes wrong meanwhile is a `HistoryError`."""
     try:
         with closing(_open_to_read(path)) as db:
-            last_id = 0
-            while True:
-                # a log of schema 1 has no such column until the daemon takes it over, which may be at any moment
-                there = {row[1] for row in db.execute("PRAGMA table_info(events)")}
-                columns = ", ".join(name if name != "activation" or name in there else "NULL" for name in _COLUMNS)
-                rows = db.execute(
-                    f"SELECT id, {columns} FROM events WHERE id > ? AND ts >= ? ORDER BY id LIMIT ?",
-                    (last_id, oldest, _STEP),
-                ).fetchall()
-                if not rows:
-                    return
-                last_id = rows[-1][0]
-                yield from (_from_row(row[1:]) for row in rows)
+            yield db
     except FileNotFoundError:
         raise HistoryError(f"{path}: there is no log yet; `tonelight run` begins one") from None
     except OSError as error:
@@ -359,6 +389,8 @@ def read_events(path: Path, since: datetime | None = None) -> Iterator[Event]:
             way_out = "it is no log of tonelight; name another file"
         elif _is_damage(error) or isinstance(error, msgspec.DecodeError):
             way_out = "it is damaged; `tonelight run` sets it aside and begins a new one"
+        elif "locked" in str(error):
+            way_out = "another program keeps it to itself; try again when that has ended"
         else:
             way_out = "try again with sudo"
         raise HistoryError(f"{path}: the log cannot be read: {error}; {way_out}") from None
@@ -420,6 +452,12 @@ def _is_damage(error: Exception) -> bool:
 
 def _reason(error: Exception) -> str:
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
+def _way_out(error: Exception) -> str:
+    if "locked" in str(error):
+        return "another program keeps it to itself, and it is tried again until that has ended"
+    return "check the disk's space and the folder's owner"
 
 
 def _as_json(value: object) -> str:

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from train_host import adapt_command, compare, signing_command
+    from train_host import adapt_command, compare, deploy_command, signing_command
     from train_host.corpora import command as data_command
     from train_host.evaluate import command as evaluate_command
 
@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate_command.add_arguments(commands)
     compare.add_arguments(commands)
     signing_command.add_arguments(commands)
+    deploy_command.add_arguments(commands)
     return parser
 
 

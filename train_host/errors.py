@@ -25,3 +25,7 @@ class ExportError(TonelightError, RuntimeError):
 
 class EvaluationError(TonelightError, RuntimeError):
     """A training cannot be measured, or its result cannot be read."""
+
+
+class DeployError(TonelightError, RuntimeError):
+    """A bundle cannot be brought to a board, or the list of boards cannot be used."""

@@ -3,16 +3,46 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
+import shutil
 import sys
 from pathlib import Path
 
-from edge import config
-from edge.bundle import DEFAULT_BUNDLE, load_bundle
+import msgspec
+
+from edge import __version__, config
+from edge.bundle import DEFAULT_BUNDLE, load_bundle, read_manifest
 from edge.config import Config
 from edge.errors import BundleError
+from edge.health import Report, read_report
 from edge.probation import N_STARTS
 from edge.store import Store, Verified
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """A bundle as programs see it. `manifest_sha256` is None where the manifest cannot be read."""
+
+    id: str
+    manifest_sha256: str | None
+    faults: list[str]
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """What `tonelight model list --json` prints: all that a deployment wants to know of a board.
+
+    `configured` is `model.bundle` of the configuration, which listens in place of the active one, or empty; `health` is
+    what the tonelight that runs said last in `health_file`, None where none runs.
+    """
+
+    tonelight: str
+    active: str
+    good: str
+    bundles: list[Listed]
+    configured: str
+    n_free_bytes: int
+    health_file: str
+    health: Report | None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -24,6 +54,9 @@ def run(args: argparse.Namespace) -> int:
     """
     loaded = config.load(args.config)
     store = Store()
+    if args.json:
+        print(msgspec.json.encode(_listing(store, loaded)).decode())
+        return 0
     if args.what == "list":
         _list(store)
     elif args.what == "verify":
@@ -69,6 +102,28 @@ def _list(store: Store) -> None:
         else:
             notes += _faults(store, name)
         print(f"{'->' if name == active else '  '} {name or DEFAULT_BUNDLE:<{width}}  {', '.join(notes)}".rstrip())
+
+
+def _listing(store: Store, loaded: Config) -> Listing:
+    folder = next(path for path in (store.folder, *store.folder.absolute().parents) if path.exists())
+    return Listing(
+        tonelight=__version__,
+        active=store.active or DEFAULT_BUNDLE,
+        good=store.good or DEFAULT_BUNDLE,
+        bundles=[_listed(store, name) for name in (None, *store.installed())],
+        configured=loaded.model.bundle,
+        n_free_bytes=shutil.disk_usage(folder).free,
+        health_file=str(config.health_path()),
+        health=read_report(config.health_path()),
+    )
+
+
+def _listed(store: Store, name: str | None) -> Listed:
+    try:
+        digest = hashlib.sha256(read_manifest(store.path(name), may_be_link=True)).hexdigest()
+    except BundleError:
+        digest = None
+    return Listed(name or DEFAULT_BUNDLE, digest, _faults(store, name))
 
 
 def _faults(store: Store, name: str | None) -> list[str]:

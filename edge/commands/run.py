@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+import msgspec
+
 from edge import config
 from edge.bundle import Bundle, load_bundle
 from edge.button import MuteButton
@@ -33,6 +35,7 @@ from edge.probation import Probation
 from edge.reload import Reload, Request
 from edge.sources import FileSource, MicrophoneSource, Source, input_devices
 from edge.store import Store
+from edge.view import View
 from edge.web.page import Page
 
 log = logging.getLogger(__name__)
@@ -44,12 +47,15 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         TonelightError: the configuration, the model, the light, PortAudio or the recording cannot be used.
     """
-    with _log_to_stderr(), _stop_on_signals() as stop, _reload_on_hangup() as request:
-        loaded = config.load(args.config)
+    view = View(colours=config.load(args.config).leds.colours) if args.view else None
+    with _log_to_stderr(view), _stop_on_signals() as stop, _reload_on_hangup() as request:
+        loaded = _load(args)
         # What the bundle is not to blame for comes first.
         mute = Mute(config.mute_path())
         open_source = _source(args.source, loaded, mute, realtime=not args.fast)
         observers = _observers(args, loaded, mute)
+        if view is not None:
+            observers.append(view)
         history = None
         if loaded.history.enabled:
             history = History(loaded.history_path, loaded.history.max_mb, loaded.history.max_days)
@@ -62,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
             loaded=loaded,
             bundle=bundle,
             lights=lights,
-            read=lambda: config.load(args.config),
+            read=lambda: _load(args),
             look=lambda fresh: load_bundle(_named(args.bundle, fresh) or store.active_path),
             open_bundle=lambda fresh: _listener(args.bundle, fresh, probation),
         )
@@ -83,6 +89,18 @@ def run(args: argparse.Namespace) -> int:
             ).run()
         probation.end()
     return 0
+
+
+def _load(args: argparse.Namespace) -> Config:
+    """The configuration; with --view, the light has no line of its own in the terminal.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    loaded = config.load(args.config)
+    if not args.view or loaded.leds.kind != "terminal":
+        return loaded
+    return msgspec.structs.replace(loaded, leds=msgspec.structs.replace(loaded.leds, kind="none"))
 
 
 def _listener(chosen: Path | None, loaded: Config, probation: Probation) -> tuple[Bundle, Pipeline]:
@@ -225,12 +243,29 @@ class _Sentence(logging.Formatter):
         return super().formatMessage(record)
 
 
+class _ToView(logging.Handler):
+    """For somebody who watches the view."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__()
+        self._view = view
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._view.tell(self.format(record))
+
+
 @contextmanager
-def _log_to_stderr() -> Iterator[None]:
-    """Send the log to stderr: with the time unless the journal adds it, and not into a light that is drawn there."""
-    handler = logging.StreamHandler(sys.stderr)
+def _log_to_stderr(view: View | None) -> Iterator[None]:
+    """Send the log to stderr: with the time unless the journal adds it, and not into what is drawn in a terminal.
+
+    What belongs into the terminal of a `view` is shown there, and follows on stderr once the view has been closed.
+    """
     is_terminal = sys.stderr.isatty()
-    if is_terminal:
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if is_terminal and view is not None:
+        handler = _ToView(view)
+        handler.setFormatter(_Sentence("%(asctime)s  %(message)s", "%H:%M:%S"))
+    elif is_terminal:
         # "\r\x1b[K" empties the line that the light is drawn in
         handler.setFormatter(_Sentence("\r\x1b[K%(asctime)s  %(message)s", "%H:%M:%S"))
     else:
@@ -240,9 +275,13 @@ def _log_to_stderr() -> Iterator[None]:
     level = root.level
     root.addHandler(handler)
     # Somebody who watches wants to see each stretch of speech; a journal need not know what was felt when.
-    root.setLevel(logging.DEBUG if is_terminal else logging.INFO)
+    root.setLevel(logging.DEBUG if is_terminal and view is None else logging.INFO)
     try:
         yield
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
+        if view is not None:
+            view.close()  # also when nothing came to be heard
+            for message in view.messages:
+                print(message, file=sys.stderr)

@@ -9,7 +9,8 @@ import pytest
 from edge.errors import LightError
 from edge.events import UNCERTAIN
 from edge.leds import COLOURS, LISTENING, MUTED, NAMES, PATTERN_WORDS, Look, activation_colour, parse_colour
-from edge.leds.terminal import Terminal, nearest_of_16, nearest_of_256
+from edge.leds.ink import nearest_of_16, nearest_of_256
+from edge.leds.terminal import Terminal
 
 
 class Screen(io.StringIO):

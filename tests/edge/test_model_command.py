@@ -1,5 +1,6 @@
 """`tonelight model` as it is typed: what it prints, where, and with which exit status."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -67,6 +68,25 @@ def test_list_says_which_one_listens_and_where_rollback_goes(board, maker, told)
     assert lines[3:] == ["-> test-1.2.0       good", "   test-1.3.0       did not get through its probation"]
     del lines[4]
     assert len(lines) == 4
+
+
+def test_list_for_programs(board, maker, told, home):
+    def listing():
+        return json.loads(told("list", "--json")[0][0])
+
+    before = listing()
+    assert (before["active"], before["good"]) == (DEFAULT_BUNDLE, DEFAULT_BUNDLE)
+    assert (before["health"], before["health_file"]) == (None, str(home / "run" / "health.json"))
+    assert before["n_free_bytes"] > 0
+    source = maker.make("1.0.0")
+    told("install", source)
+    (board / "models" / "test-1.0.0" / MODEL).write_bytes(b"")
+    after = listing()
+    assert (after["active"], after["good"], after["configured"]) == ("test-1.0.0", DEFAULT_BUNDLE, "")
+    [shipped, installed] = after["bundles"]
+    assert (shipped["id"], installed["id"]) == (DEFAULT_BUNDLE, "test-1.0.0")
+    assert installed["manifest_sha256"] == hashlib.sha256((source / "manifest.json").read_bytes()).hexdigest()
+    assert installed["faults"][0].startswith(f"{board}/models/test-1.0.0/model.tflite is damaged")
 
 
 def test_list_shows_an_active_one_that_is_gone(board, maker, told):
@@ -176,6 +196,7 @@ def test_a_configured_bundle_that_takes_precedence_is_named(board, maker, told, 
         ["rollback", "x"],
         ["eat", "x"],
         ["list", "--allow-downgrade"],
+        ["verify", "x", "--json"],
     ],
 )
 def test_wrong_usage_is_2(argv, board, capsys):
