@@ -285,7 +285,7 @@ HOW: Final = {
     "tess_twoway": "other actress",
     "savee_loso": "leave one speaker out",
     "emodb_loso": "leave one speaker out",
-    CROSS: "cross: folds that test speakers of all corpora at once",
+    CROSS: "cross folds",
 }
 
 

@@ -76,7 +76,7 @@ def write(results: Sequence[Result], path: Path, adaptations: Sequence[Adaptatio
             leaky, _ = rows_of(results, RANDOM, corpus)
             n_classes = max(len(r.corpora[corpus].classes) for r in results if corpus in r.corpora)
             how = HOW.get(protocol, protocol)
-            parts += [f"## {title(corpus, n_classes)}, {how}", f"Protocol `{protocol}`."]
+            parts += [f"## {title(corpus, n_classes)}, {how}", f"Protocol `{protocol}`{ABOUT.get(protocol, '')}."]
             parts += [*_section(rows, leaky, missing, folder, protocol), _folds(results, protocol, corpus)]
     parts += _unseen(results, folder)
     if any(result.protocol == RANDOM for result in results):
@@ -85,6 +85,12 @@ def write(results: Sequence[Result], path: Path, adaptations: Sequence[Adaptatio
     parts += _adapted(adaptations)
     parts += _ablations(every)
     path.write_text("\n\n".join(part.strip() for part in parts if part.strip()) + "\n", encoding="utf-8")
+
+
+ABOUT: Final = {
+    CROSS: ": five trainings, each of which tests speakers of every corpus at once, and every speaker in one of them. "
+    "A training has fewer voices than where one corpus alone is tested, so figures are, if anything, lower"
+}
 
 
 def _primary_first(protocol: str) -> tuple[bool, bool, str]:
@@ -174,12 +180,16 @@ def _made_with(results: Sequence[Result]) -> str:
         + ".",
         f"Trained at commit {_words(r.train_commit for r in results)}, measured at "
         f"{_words(r.score_commit for r in results)} (+: with changes that were not committed). "
-        f"Seeds {', '.join(map(str, seeds))}; {len(results)} trainings.",
+        f"Seeds {', '.join(map(str, seeds))}; {_count(len(results), 'training')}.",
         f"Trained on {_words(r.train_device for r in results)}; measured on {_words(r.score_device for r in results)}."
         + (f" A training took {_span([s / 60 for s in seconds])} minutes." if seconds else ""),
         "Tools: " + ", ".join(f"{tool} {version}" for tool, version in _tools(results)) + ".",
     ]
     return "\n\n".join(lines)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" + ("" if n == 1 else "s")
 
 
 def _words(values: Iterable[str]) -> str:
@@ -322,10 +332,11 @@ def _is_drawn(row: Row, rows: Sequence[Row]) -> bool:
 
 def _plots(row: Row, folder: Path, name: str) -> list[str]:
     stem = "".join(letter if letter.isalnum() else "-" for letter in f"{name}-{row.recipe}".replace("*", ""))
+    words = f"{row_title(name.rpartition('_')[0], row)}, {row.recipe}".replace("*", "")
     images = []
     coverages = {"emotion, of 8": row.coverage}
     drawn: list[tuple[str, Callable[[Path], None]]] = [
-        ("confusion", lambda out: plots.confusion(np.sum(row.counts(), axis=0), EMOTIONS, f"{name}, all seeds", out)),
+        ("confusion", lambda out: plots.confusion(np.sum(row.counts(), axis=0), EMOTIONS, f"{words}, all seeds", out)),
         ("coverage", lambda out: plots.coverage(coverages, out)),
         ("reliability", lambda out: plots.reliability(row.bins, out)),
     ]
@@ -335,7 +346,7 @@ def _plots(row: Row, folder: Path, name: str) -> list[str]:
     for what, draw in drawn:
         path = folder / f"{stem}-{what}.png"
         draw(path)
-        images.append(f"![{what} of {name}]({folder.name}/{path.name})")
+        images.append(f"![{what}: {words}]({folder.name}/{path.name})")
     return images
 
 

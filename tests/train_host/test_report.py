@@ -346,7 +346,7 @@ def test_folds_of_all_corpora_give_a_row_for_each_corpus():
 
 def test_the_document_of_all_corpora_at_once(tmp_path):
     text = written(CROSSED, tmp_path)
-    tess = after(text, "## TESS 2, cross: folds that test speakers of all corpora at once")
+    tess = after(text, "## TESS 2, cross folds")
     assert line(tess, "tonelight")[1] == "**62.5**"
     assert "| tonelight | 1: 75.0, 2: 50.0 | 62.5 | 50.0 |" in tess
 

@@ -5,6 +5,7 @@ from dataclasses import fields
 import pytest
 
 from edge.features import FeatureExtractor
+from train_host.errors import RecipeError
 from train_host.evaluate.tasks import recipe_digest
 from train_host.recipes import RECIPES, VARIANTS, find_recipe
 from train_host.recipes.variants import WITHOUT
@@ -27,6 +28,11 @@ def test_a_variant_is_another_form_than_the_default(recipe):
     assert names[:2] == ["name", "summary"]
     # what a network hears and what it has an output for go together
     assert len(names) == 3 or names[2:] == ["build", "training"]
+
+
+def test_an_unknown_variant_is_refused_with_those_there_are():
+    with pytest.raises(RecipeError, match=r"no recipe 'tonelight-without-x'; there are: tonelight-without-pitch, "):
+        find_recipe("tonelight-without-x")
 
 
 def test_no_two_forms_are_the_same():
