@@ -241,7 +241,7 @@ class _Deployment:
             raise DeployError("its tonelight is too old for deploy; there: git pull && sudo systemd/install.sh")
         self._expect(answer)
         try:
-            found = msgspec.json.decode(answer.out, type=Listing)
+            found = msgspec.json.decode(_last(answer), type=Listing)
         except msgspec.DecodeError:
             raise DeployError(
                 "its tonelight is of another version than this one; update both: git pull && sudo systemd/install.sh"
@@ -412,6 +412,11 @@ class Watch:
 
 def _report(answer: Answer) -> Report | None:
     try:
-        return msgspec.json.decode(answer.out, type=Report) if answer.status == 0 else None
+        return msgspec.json.decode(_last(answer), type=Report) if answer.status == 0 else None
     except msgspec.DecodeError:
         return None
+
+
+def _last(answer: Answer) -> str:
+    """The last line of what it printed: a shell's start-up file may have said something before."""
+    return (answer.out.splitlines() or [""])[-1]

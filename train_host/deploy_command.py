@@ -240,7 +240,7 @@ def summarise(results: Sequence[Result], bundle_id: str, console: Console) -> No
     console.print(table)
     n_good = sum(result.outcome in GOOD for result in results)
     rest = "" if n_good == len(results) else "; mend what failed and deploy again: it goes on with the others"
-    console.print(Text(f"{n_good} of {len(results)} boards have {bundle_id}{rest}"))
+    console.print(Text(f"{n_good} of {len(results)} boards have {bundle_id}{rest}"), soft_wrap=True)
 
 
 def _count(text: str) -> int:

@@ -121,6 +121,7 @@ def test_where_nothing_runs_it_waits_for_the_start(board, packed):
     assert board.store.verify(board.store.folder / packed.id).bundle.id == packed.id
 
 
+@pytest.mark.slow
 def test_what_was_installed_and_not_taken_up_is_taken_up_by_the_next_call(board, maker, packed):
     board.start()
     board.store.install(_unpacked(maker, packed))
@@ -139,6 +140,7 @@ def _unpacked(maker: Maker, package: Package) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_not_well_after_the_switch(board, maker, packed):
     board.start()
     assert to(board, packed).outcome == "done"
@@ -152,6 +154,7 @@ def test_not_well_after_the_switch(board, maker, packed):
     assert "not reloaded" in board.journal
 
 
+@pytest.mark.slow
 def test_a_daemon_that_dies_after_the_switch(board, packed):
     board.start()
     board.script(
@@ -166,6 +169,7 @@ def test_a_daemon_that_dies_after_the_switch(board, packed):
     assert board.store.active is None
 
 
+@pytest.mark.slow
 def test_what_the_board_refuses_is_told_in_its_words(board, maker, packed, tmp_path):
     for folder, words in (
         (_stranger(maker, tmp_path), r"bundle test-2\.0\.0 is signed by key \w+, which this board was not given"),
@@ -299,6 +303,7 @@ def test_a_full_disk(board, packed):
         subprocess.run(["umount", state], check=True)
 
 
+@pytest.mark.slow
 def test_one_of_three_fails_and_the_rest_are_not_touched(network, maker, packed):
     boards = [network.board(name, maker.public) for name in ("a", "b", "c")]
     entries = [board.entry for board in boards]
@@ -311,6 +316,7 @@ def test_one_of_three_fails_and_the_rest_are_not_touched(network, maker, packed)
     assert [result.outcome for result in results] == ["already", "installed", "installed"]
 
 
+@pytest.mark.slow
 def test_the_canary_goes_alone(network, maker, packed):
     boards = [network.board(name, maker.public) for name in ("a", "b", "c")]
     seen = Seen()
@@ -345,6 +351,7 @@ def test_the_command(network, maker, packed, tmp_path, capsys):
     assert lines[3].startswith(f"0 of 2 boards have {packed.id}; mend what failed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_interrupts", [1, 2])
 def test_interrupted(n_interrupts, network, maker, packed):
     boards = [network.board(name, maker.public) for name in ("a", "b")]
