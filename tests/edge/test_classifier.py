@@ -60,7 +60,7 @@ def test_answers_with_the_logits_of_the_segment_so_far(bundle):
     logits = run(Classifier(bundle), rows(bundle, 200))
     for row in logits:
         assert row is not None
-        assert row.shape == (len(bundle.labels),)
+        assert row.shape == (len(bundle.labels) + bundle.manifest.model.hears_speech,)
         assert row.dtype == np.float32
         assert np.isfinite(row).all()
     assert not same(logits[:1], logits[-1:])  # it goes on listening
