@@ -58,7 +58,7 @@ def test_stream_form_says_what_keras_says(tmp_path, classify):
         *("BATCH_MATMUL", "EXPAND_DIMS", "PACK"),
     }
     rng = np.random.default_rng(0)
-    sequences = [rng.standard_normal((n, STREAM.features.n_features)).astype(np.float32) for n in (4, 33, 160, 317)]
+    sequences = [rng.standard_normal((n, STREAM.features.n_features)).astype(np.float32) for n in (8, 33, 160, 317)]
     found = classify(STREAM, tensors, content, sequences)
     np.testing.assert_allclose(probabilities(found), probabilities(by_keras(network, STREAM, sequences)), atol=1e-3)
 
