@@ -143,7 +143,8 @@ def test_from_nothing_and_back(box):
         "$install" --uninstall || exit 7
         ls /opt /etc/tonelight /var/lib/tonelight
         "$install" --uninstall --purge || exit 8
-        find /etc /opt /usr/local -xdev -name '*tonelight*' -path '/etc/*' -o -path /opt/tonelight -o -path /usr/local/bin/tonelight
+        find /etc /opt /usr/local -name '*tonelight*' -path '/etc/*' -o -path /opt/tonelight \\
+          -o -path /usr/local/bin/tonelight
         getent passwd tonelight
         "$install" --uninstall
     """)

@@ -147,7 +147,8 @@ def test_a_name_that_no_bundle_can_have_is_refused_at_once(tmp_path, name, versi
 def test_corpora_that_cannot_measure_the_run_are_refused(run, clips, tmp_path, capsys):
     info = load_model(run)[0]
     with pytest.raises(ExportError, match=r"are not those of the run; name their folder by --corpora, or give --no-f"):
-        exporting._measure(tmp_path, info, [one for one in clips if one.speaker != VAL_SPEAKER], [], Console(quiet=True))
+        known = [one for one in clips if one.speaker != VAL_SPEAKER]
+        exporting._measure(tmp_path, info, known, [], Console(quiet=True))
     # voices that trained cannot stand for new ones
     both = msgspec.structs.replace(info, train_speakers=(*info.train_speakers, *info.val_speakers))
     with pytest.raises(ExportError, match=r"trained on its validation speakers too \(voices/anna"):
