@@ -36,19 +36,15 @@ def label_mask(examples: Sequence[Example]) -> dict[str, Float32]:
 
 
 def fit_normalizer(examples: Sequence[Example], recipe: Recipe) -> NormalizerConfig:
-    """Mean and deviation of every column over the training examples."""
+    """Mean and deviation of every column over the training examples; none is centred on its running mean."""
     total, squares, n = 0.0, 0.0, 0
     for example in examples:
         rows = example.features.astype(np.float64)
         total, squares, n = total + rows.sum(axis=0), squares + (rows**2).sum(axis=0), n + len(rows)
     mean = np.asarray(total) / n
     std = np.sqrt(np.maximum(np.asarray(squares) / n - mean**2, 1e-6))
-    running = np.zeros(recipe.features.n_features, bool)
-    for column in recipe.running:
-        running[recipe.features.slices[column]] = True
-    return NormalizerConfig(
-        tuple(mean.tolist()), tuple(std.tolist()), tuple(running.tolist()), recipe.prior_frames, recipe.memory_s
-    )
+    none = (False,) * recipe.features.n_features
+    return NormalizerConfig(tuple(mean.tolist()), tuple(std.tolist()), none, prior_frames=100, memory_s=20)
 
 
 class Batches(keras.utils.PyDataset):

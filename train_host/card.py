@@ -114,26 +114,28 @@ def _personal(personal: Personal) -> list[str]:
 
 
 def _noises(noises: Sequence[NoiseHeard]) -> list[str]:
-    rows = []
-    for name, is_chosen in (
-        ("like those of its training", lambda one: one.is_familiar),
-        ("new to it, without voices", lambda one: not one.is_familiar and not _is_voices(one.name)),
-        ("new to it, babble and speech-like", lambda one: not one.is_familiar and _is_voices(one.name)),
-    ):
-        own = [one for one in noises if is_chosen(one)]
-        hours = sum(one.seconds for one in own) / 3600
-        n_events = sum(one.n_events for one in own)
-        if own:
-            rows.append((name, str(len(own)), f"{60 * hours:.1f}", str(n_events), f"{n_events / hours:.1f}"))
-    return [
-        "### Noise in which nobody speaks\n",
-        "Every stretch of speech that is heard in it is a false alarm, whether it is given a name or is `uncertain`.",
-        _table(("noise", "recordings", "minutes", "false alarms", "for each hour"), rows),
+    rows = [
+        (title, [one for one in noises if one.is_familiar == is_familiar])
+        for title, is_familiar in (("all that its training used", True), ("all that is new to it", False))
     ]
-
-
-def _is_voices(name: str) -> bool:
-    return any(word in name.lower() for word in ("babble", "ists", "icra", "bkbq"))
+    rows += [(one.name, [one]) for one in noises if one.n_events]
+    return [
+        "### Noise\n",
+        "Every stretch of speech that is heard where nobody speaks is a false alarm, whether it is given a name or is "
+        "`uncertain`. Recordings that gave any are named; some of them may hold voices, as babble does.",
+        _table(
+            ("noise", "recordings", "minutes", "stretches heard"),
+            [
+                (
+                    title,
+                    str(len(own)),
+                    f"{sum(one.seconds for one in own) / 60:.1f}",
+                    str(sum(one.n_events for one in own)),
+                )
+                for title, own in rows
+            ],
+        ),
+    ]
 
 
 def _corpus(scores: Scores, corpus: str) -> str:

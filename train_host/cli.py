@@ -183,9 +183,9 @@ NOT_FOR_WEIGHTS = ("ased",)
 
 def _recordings(args: argparse.Namespace):
     """Clips and sounds of the corpora that the arguments choose."""
-    from train_host.corpora import find_corpora, find_sounds, load_sounds
+    from train_host.corpora import find_corpora
     from train_host.corpora.command import corpora_folder
-    from train_host.dataset import Sounds
+    from train_host.dataset import training_sounds
     from train_host.errors import CorpusError
 
     root = corpora_folder(args)
@@ -194,10 +194,7 @@ def _recordings(args: argparse.Namespace):
     unknown = [name for name in wanted if name not in corpora]
     if unknown:
         raise CorpusError(f"{root} holds no corpus {', '.join(unknown)}; it holds {', '.join(corpora)}")
-    clips = [clip for name in wanted for clip in corpora[name].clips]
-    # only sounds that anybody may use: the weights are for everybody
-    sounds = [sound for sound in find_sounds(root) if "private" not in sound.licence]
-    return clips, Sounds(load_sounds(sounds, "noise"), load_sounds(sounds, "rir"))
+    return [clip for name in wanted for clip in corpora[name].clips], training_sounds(root)
 
 
 def _positive(text: str) -> int:

@@ -32,6 +32,7 @@ from edge.frontend import FrontEnd
 from edge.gate import GateConfig
 from train_host import augment, field_augment, scenes
 from train_host.corpora.clip import Clip
+from train_host.corpora.noises import find_sounds, load_sounds
 from train_host.errors import TrainingError
 from train_host.golden import golden_signal
 from train_host.recipes import Recipe
@@ -60,6 +61,12 @@ class Sounds:
 
     noises: Sequence[NDArray[np.float32]]
     rooms: Sequence[NDArray[np.float32]]
+
+
+def training_sounds(root: Path) -> Sounds:
+    """Those of the noise manifest in `root` that may train."""
+    sounds = [sound for sound in find_sounds(root) if sound.is_free]
+    return Sounds(load_sounds(sounds, "noise"), load_sounds(sounds, "rir"))
 
 
 class Extraction:

@@ -31,7 +31,6 @@ from train_host.corpora.clip import Clip
 from train_host.corpora.known import KNOWN
 from train_host.corpora.noises import Sound
 from train_host.errors import ExportError
-from train_host.evaluate.noise import free_to_use
 from train_host.golden import golden_signal
 from train_host.metrics import activation_of, fit_activation, fit_temperature
 from train_host.recipes import Recipe
@@ -265,7 +264,8 @@ def check_parity(bundle: Bundle, model, recipe: Recipe, sequences: Sequence[Floa
         raise ExportError(
             f"the converted model ({quantization}) does not say what the trained one says: probabilities differ by up "
             f"to {parity.largest_difference:.3f} (allowed {MAX_DIFFERENCE[quantization]}), the emotion agrees in "
-            f"{100 * parity.agreement:.1f}% (needed {100 * MIN_AGREEMENT[quantization]:.0f}%); use --quantize dynamic"
+            f"{100 * parity.agreement:.1f}% (needed {100 * MIN_AGREEMENT[quantization]:.0f}%); "
+            f"use --quantize {'float16' if quantization == 'dynamic' else 'dynamic'}, or train again"
         )
     return parity
 
@@ -290,7 +290,7 @@ def _measure(draft: Path, info: RunInfo, clips: Sequence[Clip], noises: Sequence
         task = progress.add_task("measuring on noise", total=len(noises))
         heard = []
         for sound, result in zip(noises, hear(draft, [sound.path for sound in noises]), strict=True):
-            heard.append(NoiseHeard(sound.path.stem, free_to_use(sound), result.seconds, result.segments))
+            heard.append(NoiseHeard(sound.path.stem, sound.is_free, result.seconds, result.segments))
             progress.advance(task)
     return Measured(
         scores.of(lambda clip: clip.speaker_id in train),

@@ -1,5 +1,4 @@
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,11 +129,11 @@ def test_pad_gives_a_window_model_its_features_alone():
 
 
 def test_normaliser_has_the_mean_and_deviation_of_all_frames():
-    config = fit_normalizer(EXAMPLES, replace(STREAM, running=("pitch",)))
+    config = fit_normalizer(EXAMPLES, STREAM)
     rows = np.concatenate([one.features for one in EXAMPLES]).astype(np.float64)
     np.testing.assert_allclose(config.mean, rows.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(config.std, rows.std(axis=0), atol=1e-6)
-    assert [i for i, running in enumerate(config.running) if running] == list(range(N))[STREAM.features.slices["pitch"]]
+    assert not any(config.running)
     config.check(N)
 
 

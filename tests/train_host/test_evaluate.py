@@ -30,9 +30,9 @@ from edge.smoothing import DecisionConfig
 from train_host.cli import main
 from train_host.corpora import find_corpora, find_sounds
 from train_host.corpora.clip import Clip
-from train_host.dataset import Extraction, Sounds
+from train_host.dataset import Extraction, Sounds, training_sounds
 from train_host.errors import EvaluationError, FoldError, RecipeError
-from train_host.evaluate import features, measure, noise, result, work
+from train_host.evaluate import features, measure, noise, result, tasks, work
 from train_host.evaluate.tasks import Task, all_splits, clips_digest, find_tasks, make_split, recipe_digest
 from train_host.recipes import RECIPES, Recipe
 from train_host.recordings import read_recording
@@ -184,7 +184,7 @@ def test_the_digest_of_a_recipe_changes_with_whatever_changes_the_model(small_re
         for one in (
             small_recipe,
             replace(small_recipe, build=RECIPES["tonelight"].build),
-            replace(small_recipe, running=("mfcc",)),
+            replace(small_recipe, window_frames=100),
             tiny(small_recipe, steps=21),
             replace(small_recipe, gate=msgspec.structs.replace(small_recipe.gate, hangover_ms=100)),
         )
@@ -193,11 +193,25 @@ def test_the_digest_of_a_recipe_changes_with_whatever_changes_the_model(small_re
     assert recipe_digest(small_recipe) in digests
 
 
+def test_what_code_does_is_told_apart_and_how_it_is_told_is_not(tmp_path):
+    path = tmp_path / "code.py"
+
+    def digest_of(text: str, *functions: str) -> str:
+        path.write_text(text)
+        return tasks._code(path, *functions)
+
+    plain = digest_of("def f(x):\n    return x + 1\ny = 2\n")
+    assert digest_of('"""What."""\ndef f(x):  # why\n    """How."""\n    return (x + 1)\n\n\ny = 2\n') == plain
+    assert digest_of("def f(x):\n    return x + 2\ny = 2\n") != plain
+    assert digest_of("def f(x):\n    return x + 1\ny = 3\n") != plain
+    assert digest_of("def f(x):\n    return x + 1\ny = 3\n", "f") == digest_of("def f(x):\n    return x + 1\n", "f")
+
+
 # --- features ---------------------------------------------------------------------------------------------------------
 
 
 def test_features_of_a_split_are_those_that_training_would_load(both, corpora, small_recipe, tmp_path):
-    sounds = work.training_sounds(corpora)
+    sounds = training_sounds(corpora)
     split = make_split(TASK, both)
     console = Console(file=io.StringIO())
     wanted = load_data(split, small_recipe, sounds, console)
@@ -424,7 +438,7 @@ def test_a_tested_speaker_reaches_nothing(trained, small, corpora, both):
 
     # the normaliser is the mean over the training speakers, and over nobody else
     split = make_split(TASK, both)
-    extraction = Extraction(recipe, work.training_sounds(corpora))
+    extraction = Extraction(recipe, training_sounds(corpora))
     own = [clip for clip in both if clip.speaker_id in info.train_speakers]
     rows = [one.features.astype(float) for view in (0, 1) for one in extraction.examples(own, view)]
     np.testing.assert_allclose(info.normalizer.mean, np.concatenate(rows).mean(axis=0), atol=1e-3)

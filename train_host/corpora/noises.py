@@ -31,6 +31,11 @@ class Sound:
     source: str
     licence: str
 
+    @property
+    def is_free(self) -> bool:
+        """Whether anybody may use it. Only such sounds train: the weights are for everybody."""
+        return "private" not in self.licence
+
 
 def find_sounds(root: Path) -> list[Sound]:
     """The sounds of `root`'s noise manifest; none where there is no such file.

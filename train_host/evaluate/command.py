@@ -98,8 +98,8 @@ def _features(args: argparse.Namespace, console: Any) -> int:
     from train_host.cli import NOT_FOR_WEIGHTS
     from train_host.corpora import find_corpora
     from train_host.corpora.command import corpora_folder
+    from train_host.dataset import training_sounds
     from train_host.evaluate import features
-    from train_host.evaluate.work import training_sounds
     from train_host.recipes import find_recipe
 
     if args.features is None:

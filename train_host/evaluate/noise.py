@@ -53,8 +53,3 @@ def surroundings(sounds: list[Sound]) -> list[Surroundings]:
     if rooms:
         found.append(Surroundings("rooms", None, rooms, tuple(load_sounds(rooms, "rir"))))
     return found
-
-
-def free_to_use(sound: Sound) -> bool:
-    """Whether trainings mix it in: only sounds that anybody may use, since the weights are for everybody."""
-    return "private" not in sound.licence

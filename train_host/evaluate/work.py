@@ -120,7 +120,7 @@ def _clips(order: Order, recipe: Recipe) -> Sequence[Clip]:
 
 def _train(order: Order, recipe: Recipe, split: Split, clips: Sequence[Clip], folder: Path, console: Console) -> None:
     from train_host.cli import NOT_FOR_WEIGHTS
-    from train_host.dataset import Sounds
+    from train_host.dataset import Sounds, training_sounds
     from train_host.evaluate import features
     from train_host.export import current_commit
     from train_host.train import CHECKPOINT, train
@@ -156,16 +156,6 @@ def _train(order: Order, recipe: Recipe, split: Split, clips: Sequence[Clip], fo
     temporary = folder / f".{TRAINING}.tmp"
     temporary.write_bytes(msgspec.json.encode(done) + b"\n")
     temporary.replace(folder / TRAINING)
-
-
-def training_sounds(root: Path):
-    """What trainings mix in: the sounds of the noise manifest that anybody may use."""
-    from train_host.corpora import find_sounds, load_sounds
-    from train_host.dataset import Sounds
-    from train_host.evaluate.noise import free_to_use
-
-    sounds = [sound for sound in find_sounds(root) if free_to_use(sound)]
-    return Sounds(load_sounds(sounds, "noise"), load_sounds(sounds, "rir"))
 
 
 def training_device() -> str:
@@ -367,7 +357,7 @@ def _conditions(
     """The bundle once more, in noise and in rooms."""
     from train_host.corpora import find_sounds
     from train_host.evaluate.measure import emotion_counts, probabilities
-    from train_host.evaluate.noise import free_to_use, surroundings
+    from train_host.evaluate.noise import surroundings
     from train_host.scoring import hear
     from train_host.train import progress_bar
 
@@ -391,13 +381,13 @@ def _conditions(
                 own = [
                     i
                     for i, clip in enumerate(clips)
-                    if clip.corpus == corpus and (mixes and free_to_use(around.chosen(clip.path))) == is_familiar
+                    if clip.corpus == corpus and (mixes and around.chosen(clip.path).is_free) == is_familiar
                 ]
                 counts[is_familiar][corpus] = emotion_counts(
                     [clips[i] for i in own], probs[own], own_classes, own_classes
                 )
         names = {
-            is_familiar: tuple(sorted(s.path.stem for s in around.sounds if (mixes and free_to_use(s)) == is_familiar))
+            is_familiar: tuple(sorted(s.path.stem for s in around.sounds if (mixes and s.is_free) == is_familiar))
             for is_familiar in (True, False)
         }
         conditions.append(Condition(around.name, around.snr_db, counts[True], counts[False], names[True], names[False]))

@@ -122,16 +122,7 @@ FIELD: Final = (
         features=_FINE,
         form="window",
         build=_lstm128,
-        training=Training(
-            steps=2000,
-            batch_size=48,
-            crop_frames=300,
-            learning_rate=1e-3,
-            weight_decay=0,
-            label_smoothing=0,
-            average=0.99,
-            views=0,
-        ),
+        training=dataclasses.replace(_ADAM, steps=2000, batch_size=48, crop_frames=300),
     ),
     _coarse(
         "lstm256",
@@ -161,7 +152,7 @@ FIELD: Final = (
         columns=("zcr", "rms", "mfcc"),
         training=dataclasses.replace(_ADAM, steps=2000, views=2, changes="noise_pitch_speed"),
     ),
-    # made for six emotions; here it has all eight outputs, and a corpus without one of them says nothing about it
+    # made for six emotions; here it has all eight outputs
     _coarse(
         "lfb_lstm",
         "four local-feature blocks and an LSTM(128) on log-mel; also trains on copies with noise",

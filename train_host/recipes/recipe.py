@@ -45,7 +45,6 @@ class Training:
     """Copies of every clip as it could also have been, beside the original."""
     changes: Literal["everything", "noise", "noise_pitch_speed"] = "everything"
     """What makes these copies: `augment.Augmenter` (other microphones and rooms), or `field_augment.FieldAugmenter`."""
-
     n_scenes: int = 0
     """Scenes in which nobody speaks (`train_host.scenes`), to learn what is no speech from."""
 
@@ -61,10 +60,6 @@ class Recipe:
     form: Literal["stream", "window"]
     build: Callable[[int], keras.Model]
     training: Training
-    running: tuple[str, ...] = ()
-    """Columns centred on the running mean of their stream; the others on the mean of the training set."""
-    prior_frames: float = 100
-    memory_s: float = 20
     window_frames: int = 300
     gate: GateConfig = GATE
 

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     import keras
 
 
-def _tonelight(n_features: int) -> keras.Model:
+def network(n_features: int, *, n_layers: int = 2, dropout: float = 0.3, hears_speech: bool = True) -> keras.Model:
+    """The network of the default recipe; its variants lack something."""
     from train_host import model
 
-    return model.build(n_features, units=128, n_layers=2, n_heads=4, dropout=0.3, hears_speech=True)
+    return model.build(n_features, units=128, n_layers=n_layers, n_heads=4, dropout=dropout, hears_speech=hears_speech)
 
 
 TONELIGHT: Final = Recipe(
@@ -33,7 +34,7 @@ TONELIGHT: Final = Recipe(
         floor_db=-50,
     ),
     form="stream",
-    build=_tonelight,
+    build=network,
     training=Training(
         steps=3600,
         batch_size=64,

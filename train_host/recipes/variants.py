@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace as replace_struct
 
 from train_host.recipes.recipe import Recipe
-from train_host.recipes.tonelight import TONELIGHT
+from train_host.recipes.tonelight import TONELIGHT, network
 
 if TYPE_CHECKING:
     import keras
@@ -20,21 +20,15 @@ WITHOUT: Final = f"{TONELIGHT.name}-without-"
 
 
 def _one_layer(n_features: int) -> keras.Model:
-    from train_host import model
-
-    return model.build(n_features, units=128, n_layers=1, n_heads=4, dropout=0.3, hears_speech=True)
+    return network(n_features, n_layers=1)
 
 
 def _no_speech_logit(n_features: int) -> keras.Model:
-    from train_host import model
-
-    return model.build(n_features, units=128, n_layers=2, n_heads=4, dropout=0.3, hears_speech=False)
+    return network(n_features, hears_speech=False)
 
 
 def _no_dropout(n_features: int) -> keras.Model:
-    from train_host import model
-
-    return model.build(n_features, units=128, n_layers=2, n_heads=4, dropout=0, hears_speech=True)
+    return network(n_features, dropout=0)
 
 
 def _without(ingredient: str, words: str, **changes: Any) -> Recipe:
