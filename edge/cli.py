@@ -149,6 +149,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
 
+    bench = command(
+        "bench",
+        _bench,
+        "measure what listening costs on this machine: CPU time, memory, start-up",
+        "tonelight bench            some seconds on a PC, up to a minute on a small board",
+        "tonelight bench --json     the same for other programs",
+    )
+    bench.add_argument("--bundle", **tried)
+    bench.add_argument("--json", action="store_true", help="print one JSON object")
+
     config = command(
         "config",
         _config,
@@ -246,6 +256,12 @@ def _doctor(args: argparse.Namespace) -> int:
     from edge.commands import doctor
 
     return doctor.run(args)
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from edge.commands import bench
+
+    return bench.run(args)
 
 
 def _config(args: argparse.Namespace) -> int:

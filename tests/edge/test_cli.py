@@ -26,7 +26,7 @@ from edge.labels import EMOTIONS
 from edge.leds import NAMES, Lights, RecordingLight
 
 TONELIGHT = [sys.executable, "-m", "edge"]
-COMMANDS = ["run", "listen", "devices", "leds", "doctor", "config", "history"]
+COMMANDS = ["run", "listen", "devices", "leds", "doctor", "bench", "config", "history"]
 
 
 @pytest.fixture
