@@ -44,7 +44,10 @@ def main() -> int:
     features = features.astype(np.float32)
     tf.config.threading.set_intra_op_parallelism_threads(1)
     network = recipe.build(bundle.manifest.features.n_features)
-    half = tf.constant(np.resize(features, (1, 48, features.shape[1])))
+    half = {
+        "features": tf.constant(np.resize(features, (1, 48, features.shape[1]))),
+        "valid": tf.ones((1, 48 // spec.frames_per_step)),
+    }
 
     def steps(model: bytes) -> Callable[[], None]:
         classifier = Classifier(Bundle(bundle.path, bundle.manifest, model))

@@ -48,14 +48,13 @@ def main() -> int:
     quick = ["--quick"] if args.quick else []
     print("tonelight bench ...", flush=True)
     here = json.loads(_said("-m", "edge", "bench", "--json"))
-    sections = []
+    text = METHOD.format(quick="".join(f" {word}" for word in quick), load=here["load"]) + f"\n{_machines(here)}\n"
+    out = ROOT / "docs" / "performance.md"
     for part in PARTS:
         print(f"benchmarks.{part} ...", flush=True)
-        sections.append(_said("-m", f"benchmarks.{part}", *quick))
-    text = METHOD.format(quick="".join(f" {word}" for word in quick), load=here["load"])
-    text += f"\n{_machines(here)}\n" + "\n".join(sections)
-    out = ROOT / "docs" / "performance.md"
-    out.write_text(text.rstrip() + "\n", encoding="utf-8")
+        text += _said("-m", f"benchmarks.{part}", *quick) + "\n"
+        # after each part: what is there after an hour stands, whatever becomes of the rest
+        out.write_text(text.rstrip() + "\n", encoding="utf-8")
     print(out)
     return 0
 
