@@ -52,7 +52,7 @@ def main() -> int:
     out = ROOT / "docs" / "performance.md"
     for part in PARTS:
         print(f"benchmarks.{part} ...", flush=True)
-        text += _said("-m", f"benchmarks.{part}", *quick) + "\n"
+        text += _said("-m", f"benchmarks.{part}", *quick).strip() + "\n\n"
         # after each part: what is there after an hour stands, whatever becomes of the rest
         out.write_text(text.rstrip() + "\n", encoding="utf-8")
     print(out)
