@@ -22,7 +22,7 @@ from typing import Final, TextIO
 
 import msgspec
 
-from edge.errors import ConfigError, HistoryError
+from edge.errors import ConfigError, HistoryError, one_line
 from edge.events import Detection
 from edge.labels import EMOTIONS
 
@@ -109,6 +109,8 @@ _STEP: Final = 200  # rows written, removed or read at once, so that nobody wait
 # The write-ahead log beside the file, and what a step may add before the next one removes as much.
 _SPARE_BYTES: Final = 512 * 1024
 _WAL_BYTES: Final = 256 * 1024
+_CACHE_KIB: Final = 256
+_DAMAGE: Final = ("malformed", "not a database", "Could not decode")  # words of SQLite
 
 _COLUMNS: Final = Event.__struct_fields__
 _CREATE: Final = f"""
@@ -269,6 +271,8 @@ class History:
             db.execute("PRAGMA synchronous = FULL")
             db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_BYTES // 4096}")
             db.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
+            # A log is appended to: pages of long ago, of which SQLite would keep 2 MB in memory, are not read again.
+            db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             if not self._is_checked:  # once: it reads the whole file
                 fault = db.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if fault != "ok":
@@ -393,7 +397,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
             way_out = "another program keeps it to itself; try again when that has ended"
         else:
             way_out = "try again with sudo"
-        raise HistoryError(f"{path}: the log cannot be read: {error}; {way_out}") from None
+        raise HistoryError(f"{path}: the log cannot be read: {one_line(error)}; {way_out}") from None
 
 
 def write_json_lines(events: Iterable[Event], out: TextIO) -> None:
@@ -447,7 +451,7 @@ class _Damaged(sqlite3.DatabaseError):
 
 def _is_damage(error: Exception) -> bool:
     # sqlite3 has no class of its own for it, and gives SQLite's error number only since Python 3.11
-    return isinstance(error, _Damaged) or any(word in str(error) for word in ("malformed", "not a database"))
+    return isinstance(error, _Damaged) or any(word in str(error) for word in _DAMAGE)
 
 
 def _reason(error: Exception) -> str:
