@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,7 @@ FED: Final = {
     "recording": "recordings in every format that libsndfile writes here",
     "health": "`health.json`, which `doctor` reads",
     "key": "public keys",
-    "bundle": "one file of a signed bundle changed: to be refused, always",
+    "bundle": "one file of a signed bundle changed: to be refused, unless it is the signature and says the same",
     "history": "`history.db` and the write-ahead log beside it; what is heard next must be in the log",
     "golden": "`golden.npz`, as it is replayed",
     "sound": "any samples a microphone can give, through the pipeline",
@@ -28,7 +29,17 @@ def write(figures: Path, document: Path) -> None:
         minutes = [json.loads(line) for line in (figures / "day.jsonl").read_text().splitlines()]
         found["day"]["rss_two"] = minutes[120]["rss"]
     parts = [text(found[name]) for name, text in PARTS.items() if name in found]
-    document.write_text("\n\n".join([HEAD, *parts]) + "\n")
+    document.write_text("\n\n".join(map(_filled, [HEAD, *parts])) + "\n")
+
+
+def _filled(text: str) -> str:
+    """Paragraphs in lines of equal length; tables and headings as they are."""
+    return "\n\n".join(
+        part
+        if part.startswith(("|", "#"))
+        else textwrap.fill(part, 120, break_long_words=False, break_on_hyphens=False)
+        for part in text.split("\n\n")
+    )
 
 
 HEAD: Final = """\
@@ -58,10 +69,12 @@ the demo recording, louder and softer, at another moment each time. The clock ru
 | memory after 1 min, 1 h, 2 h, {f["hours"]} h | {_mb(f["rss_first"])}, {_mb(f["rss_hour"])}, {_mb(f["rss_two"])}, \
 {_mb(f["rss_last"])} |
 | growth after the first minute | {_mb(f["rss_last"] - f["rss_first"])} |
-| growth after the first two hours | {_mb(f["rss_last"] - f["rss_two"])} |
 | memory of the page's process after 1 h, {f["hours"]} h | {_mb(f["page_hour"])}, {_mb(f["page_last"])} |
 | open files after 1 min, at most, {f["hours"]} h | {f["fds_first"]}, {f["fds_most"]}, {f["fds_last"]} |
-| threads after 1 min, {f["hours"]} h | {f["threads_first"]}, {f["threads_last"]} |"""
+| threads after 1 min, {f["hours"]} h | {f["threads_first"]}, {f["threads_last"]} |
+
+Growth includes what fills up once: caches, and the memory that Python and the C library keep for later. A leak would go
+on hour after hour: growth from the second hour to the last is {_mb(f["rss_last"] - f["rss_two"])}."""
 
 
 def _unplug(f: dict[str, Any]) -> str:

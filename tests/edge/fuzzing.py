@@ -203,6 +203,12 @@ def _changed_toml(rng: random.Random, text: str) -> str:
 # --- what is fed
 
 
+def put(path: Path, content: bytes) -> None:
+    """A new file: some file systems bring one that is overwritten to the disk at once, which takes long."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
+
+
 class Target:
     """Makes inputs, and feeds them. `folder` is its own."""
 
@@ -246,7 +252,7 @@ class ConfigFile(Target):
         return _changed_toml(rng, text).encode("utf-8", "surrogatepass")
 
     def feed(self, content: bytes) -> None:
-        self._file.write_bytes(content)
+        put(self._file, content)
         loaded = config.load(self._file)
         assert config.parse(config.render(loaded), self._file) == loaded
 
@@ -348,7 +354,7 @@ class GoldenFile(Target):
         return out.getvalue()
 
     def feed(self, content: bytes) -> None:
-        (self._bundle.path / GOLDEN).write_bytes(content)
+        put(self._bundle.path / GOLDEN, content)
         with np.errstate(all="ignore"):
             verify_golden(self._bundle)
 
@@ -378,11 +384,11 @@ class SignedBundle(Target):
 
     def feed(self, content: bytes) -> None:
         name = self._names[content[0] % len(self._names)]
-        (self._bundle / name).write_bytes(content[1:])
+        put(self._bundle / name, content[1:])
         try:
             self._store.verify(self._bundle)
         finally:
-            (self._bundle / name).write_bytes(self._whole[name])
+            put(self._bundle / name, self._whole[name])
         if name == SIGNATURE:
             assert msgspec.json.decode(content[1:]) == msgspec.json.decode(self._whole[name])
         else:
@@ -401,7 +407,7 @@ class KeyFile(Target):
         return mutated(rng, self._whole, self._whole)
 
     def feed(self, content: bytes) -> None:
-        self._file.write_bytes(content)
+        put(self._file, content)
         key = read_public_key(self._file)
         assert len(key.raw) == 32
         key.has_signed(b"x", bytes(64))
@@ -420,7 +426,7 @@ class HealthReport(Target):
         return mutated(rng, self._whole) if rng.random() < 0.5 else _changed_json(rng, self._whole)
 
     def feed(self, content: bytes) -> None:
-        self._file.write_bytes(content)
+        put(self._file, content)
         if read_report(self._file) is None:
             raise BundleError("no report")
 
@@ -453,7 +459,7 @@ class Recording(Target):
         return mutated(rng, whole, other)
 
     def feed(self, content: bytes) -> None:
-        self._file.write_bytes(content)
+        put(self._file, content)
         self._pipeline.reset()
         with FileSource(self._file, block_ms=500) as source:
             for number in range(self.LONGEST):
