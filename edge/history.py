@@ -199,7 +199,7 @@ class History:
         try:
             try:
                 self._flush()
-            except sqlite3.DatabaseError as error:
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
                 if not _is_damage(error):
                     raise
                 self._set_aside(error)
@@ -293,7 +293,7 @@ class History:
             with suppress(sqlite3.Error):
                 db.close()
 
-    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
+    def _set_aside(self, error: Exception) -> None:
         """Rename a damaged file (and SQLite's two companions), so that a new one can be begun and nothing is lost."""
         self._disconnect()
         aside = self.path.with_name(f"{self.path.name}.corrupt-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}")
@@ -388,7 +388,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
         raise HistoryError(f"{path}: there is no log yet; `tonelight run` begins one") from None
     except OSError as error:
         raise HistoryError(f"{path}: the log cannot be read: {error.strerror}; try again with sudo") from None
-    except (sqlite3.Error, msgspec.DecodeError) as error:
+    except (sqlite3.Error, msgspec.DecodeError, UnicodeDecodeError) as error:
         if "no such table" in str(error) or "not a database" in str(error):
             way_out = "it is no log of tonelight; name another file"
         elif _is_damage(error) or isinstance(error, msgspec.DecodeError):
@@ -450,8 +450,9 @@ class _Damaged(sqlite3.DatabaseError):
 
 
 def _is_damage(error: Exception) -> bool:
-    # sqlite3 has no class of its own for it, and gives SQLite's error number only since Python 3.11
-    return isinstance(error, _Damaged) or any(word in str(error) for word in _DAMAGE)
+    # sqlite3 has no class of its own for it, and gives SQLite's error number only since Python 3.11; it fails to decode
+    # a complaint that repeats damaged text
+    return isinstance(error, (_Damaged, UnicodeDecodeError)) or any(word in str(error) for word in _DAMAGE)
 
 
 def _reason(error: Exception) -> str:
@@ -485,7 +486,7 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(f"{uri}?mode=ro", uri=True)
     try:
         db.execute("SELECT 1 FROM events LIMIT 1")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         db.close()
         # Even to read, SQLite needs to create files beside the log, which a card mounted read-only does not allow.
         # Without a writer (it would have a -wal file) the log can be read as it lies there.

@@ -37,6 +37,12 @@ def test_taken_or_refused_by_one_line(name: str, tmp_path: Path) -> None:
     assert n_taken > 0 or name == "bundle"
 
 
+def test_a_log_whose_schema_is_no_text_is_refused_or_set_aside(tmp_path: Path) -> None:
+    """SQLite repeats it in its complaint, which Python then cannot decode."""
+    target = TARGETS["history"](tmp_path / "history")
+    assert not is_taken(target, content_of(target, "history", SEED, 570))
+
+
 def test_the_same_number_gives_the_same_input(tmp_path: Path) -> None:
     first, second = (TARGETS["manifest"](tmp_path / name) for name in "ab")
     contents = [content_of(first, "manifest", SEED, number) for number in range(20)]
