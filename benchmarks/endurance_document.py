@@ -131,8 +131,7 @@ were mended during it, and fed once more; the findings before are tests by now. 
 
 The row `model` is what signatures are for: of {model["n"]:,} damaged networks, {len(model["findings"])} ended the
 process of the interpreter or were no clean refusal. None of them gets there by `tonelight model install`, which refuses
-every changed file (row `bundle`); a bundle named by `--bundle` or `model.bundle` is checked by its hashes only, so that
-whoever may write there can end the daemon."""
+every changed file (row `bundle`); a bundle named by `--bundle` or `model.bundle` is checked by its hashes only."""
 
 
 def _mb(n_bytes: int) -> str:
