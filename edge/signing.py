@@ -25,7 +25,7 @@ import msgspec
 import platformdirs
 
 from edge.config import SYSTEM_CONFIG
-from edge.errors import BundleError
+from edge.errors import BundleError, one_line
 
 SIGNATURE: Final = "manifest.sig"
 SIGNATURE_SCHEMA: Final = "tonelight-signature/1"
@@ -140,8 +140,9 @@ def check_signature(bundle: Path, manifest: bytes, signature: bytes | None, keys
     try:
         parsed = msgspec.json.decode(signature, type=Signature)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        words = " ".join(str(error).split())[:200]
-        raise BundleError(f"{bundle / SIGNATURE}: {words}; sign the bundle again: `tonelight-train sign`") from None
+        raise BundleError(
+            f"{bundle / SIGNATURE}: {one_line(error)}; sign the bundle again: `tonelight-train sign`"
+        ) from None
     key = keys.get(parsed.key)
     if key is None:
         raise BundleError(
