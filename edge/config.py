@@ -77,6 +77,16 @@ class MuteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
 
 
+class CaptureSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Clips of speech to teach the light by. Only `tonelight capture on` or the page has them kept, no setting."""
+
+    max_clips: Annotated[
+        int, Meta(ge=1, le=10_000, description="clips kept; the oldest that nobody named go first")
+    ] = 200
+    max_mb: Annotated[int, Meta(ge=1, le=10_000, description="all clips never take more than this, in megabytes")] = 50
+    max_days: Annotated[int, Meta(ge=1, le=365, description="older clips are deleted, in days")] = 30
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set. `load` has made the paths in it absolute; an empty text means "the default"."""
 
@@ -91,6 +101,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: ModelSettings = ModelSettings()
     leds: LedSettings = LedSettings()
     history: HistorySettings = HistorySettings()
+    capture: CaptureSettings = CaptureSettings()
     web: WebSettings = WebSettings()
     mqtt: MqttSettings = MqttSettings()
     metrics: MetricsSettings = MetricsSettings()
@@ -152,6 +163,16 @@ def runtime_dir() -> Path:
 def mute_path() -> Path:
     """The mute switch (`edge.mute`)."""
     return state_dir() / "mute"
+
+
+def capture_path() -> Path:
+    """The switch that has clips kept (`edge.capture`)."""
+    return state_dir() / "capture"
+
+
+def clips_path() -> Path:
+    """The folder of clips (`edge.clips`)."""
+    return state_dir() / "clips"
 
 
 def health_path() -> Path:

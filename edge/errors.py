@@ -31,3 +31,7 @@ class LightError(TonelightError, OSError):
 
 class HistoryError(TonelightError, OSError):
     """The local log cannot be opened, read or written."""
+
+
+class ClipError(TonelightError, OSError):
+    """Clips of speech cannot be kept, read, named, deleted or exported."""

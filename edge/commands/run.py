@@ -18,6 +18,8 @@ import msgspec
 from edge import config
 from edge.bundle import Bundle, load_bundle
 from edge.button import MuteButton
+from edge.capture import CaptureSwitch
+from edge.clips import Clips
 from edge.clock import SystemClock
 from edge.commands.common import microphone_of, open_pipeline
 from edge.config import Config
@@ -32,6 +34,7 @@ from edge.mute import Mute
 from edge.observers import Observer
 from edge.pipeline import Pipeline
 from edge.probation import Probation
+from edge.recorder import Recorder
 from edge.reload import Reload, Request
 from edge.sources import FileSource, MicrophoneSource, Source, input_devices
 from edge.store import Store
@@ -72,6 +75,12 @@ def run(args: argparse.Namespace) -> int:
             look=lambda fresh: load_bundle(_named(args.bundle, fresh) or store.active_path),
             open_bundle=lambda fresh: _listener(args.bundle, fresh, probation),
         )
+        recorder = Recorder(
+            CaptureSwitch(config.capture_path()),
+            Clips(config.clips_path()),
+            loaded.capture,
+            has_view=view is not None,
+        )
         with _mute_button(loaded, mute):
             Daemon(
                 open_source=open_source,
@@ -86,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
                 observers=[HealthFile(config.health_path()), probation, *observers],
                 mute=mute,
                 reload=reload,
+                recorder=recorder,
             ).run()
         probation.end()
     return 0
@@ -148,6 +158,8 @@ def _observers(args: argparse.Namespace, loaded: Config, mute: Mute) -> list[Obs
                 state=config.state_dir(),
                 history=loaded.history_path if loaded.history.enabled else None,
                 mute=mute,
+                capture=CaptureSwitch(config.capture_path()),
+                clips=Clips(config.clips_path()),
                 bundle=_named(args.bundle, loaded),
                 colours=loaded.leds.colours,
             )

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from edge.bundle import default_bundle_path
+from edge.capture import CaptureSwitch
+from edge.clips import Clips
 from edge.events import Detection, Score
 from edge.history import Event
 from edge.labels import EMOTIONS
@@ -114,6 +116,8 @@ def served(folder: Path, *, has_log: bool = True, bundle: Path | None = SHIPPED,
         state=folder,
         history=history if has_log else None,
         mute=mute,
+        capture=CaptureSwitch(folder / "capture"),
+        clips=Clips(folder / "clips"),
         bundle=bundle,
         colours={"happy": "#ffee00"},
     )
