@@ -216,7 +216,7 @@ def test_a_browser_teaches_the_light(browser, kitchen):
         capture.click()
         expect(tab.locator("#capturing")).to_be_visible()
         expect(capture).to_have_attribute("aria-pressed", "true")
-        expect(capture).to_contain_text("Stop keeping clips (29 min")
+        expect(capture).to_contain_text("Stop keeping clips (30 min left)")
         assert kitchen.capture.left_s > 0
 
         newer = keep(kitchen)
@@ -285,3 +285,7 @@ def test_everybody_can_teach_it(browser, kitchen, scheme, width, height):
         found = axe.Axe().run(tab).response["violations"]
         assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        assert (
+            tab.evaluate("document.getElementById('clips').scrollWidth - document.getElementById('clips').clientWidth")
+            <= 0
+        )

@@ -28,7 +28,7 @@ export function showCapturing(health) {
   $("capturing").hidden = !on;
   $("capture").setAttribute("aria-pressed", on);
   $("capture").disabled = health.phase === "muted";
-  const words = on ? `Stop keeping clips (${duration(Math.ceil(leftS))} left)` : `Keep clips for ${FOR_S / 60} minutes`;
+  const words = on ? `Stop keeping clips (${Math.ceil(leftS / 60)} min left)` : `Keep clips for ${FOR_S / 60} minutes`;
   if ($("capture").lastElementChild.textContent !== words) $("capture").lastElementChild.textContent = words;
   $("promise").hidden = on;
   if (wasOn !== on) fetchClips();
@@ -66,7 +66,9 @@ function show(clips) {
 const count = (number) => (number === 1 ? "1 clip" : `${number} clips`);
 
 function row(clip) {
-  const time = clock(Date.parse(clip.ts));
+  const said = new Date(clip.ts);
+  const isToday = said.toDateString() === new Date().toDateString();
+  const time = `${isToday ? "" : `${said.toLocaleDateString([], { day: "numeric", month: "short" })}, `}${clock(said)}`;
   const button = (key, label, picture, act) => {
     const made = element("button", { type: "button", title: label, onclick: act }, picture);
     made.setAttribute("aria-label", `${label}: clip of ${time}`);
