@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -578,3 +579,24 @@ def test_no_setting_switches_it_on():
     assert set(CaptureSettings.__struct_fields__) == {"max_clips", "max_mb", "max_days"}
     with pytest.raises(ConfigError, match=r"unknown key capture.enabled"):
         config.parse("[capture]\nenabled = true", Path("/c.toml"))
+
+
+def test_only_these_know_the_switch():
+    """Neither MQTT nor metrics nor anything else that listens to a network, the page excepted."""
+    edge = Path(config.__file__).parent
+    knowing = {
+        path.relative_to(edge).as_posix()
+        for path in edge.rglob("*.py")
+        if re.search(r"edge\.capture|import capture|capture_path|CaptureSwitch", path.read_text())
+    }
+    assert knowing == {
+        "capture.py",
+        "config.py",  # where it lies
+        "commands/capture.py",
+        "commands/clips.py",
+        "commands/run.py",
+        "cli.py",
+        "recorder.py",
+        "web/page.py",
+        "web/teaching.py",
+    }
