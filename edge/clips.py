@@ -74,6 +74,15 @@ class Clips:
                 clips.append(clip)
         return sorted(clips, key=lambda clip: clip.id)
 
+    def last(self) -> Clip | None:
+        """The newest one, None where there is none.
+
+        Raises:
+            ClipError: the folder cannot be read.
+        """
+        found = self.all()
+        return found[-1] if found else None
+
     def recording(self, clip_id: str) -> Path:
         """The recording of a clip, a FLAC file.
 

@@ -22,6 +22,7 @@ import platformdirs
 from msgspec import Meta, inspect
 
 from edge.errors import ConfigError
+from edge.labels import EMOTIONS
 from edge.leds import LedSettings
 from edge.leds.gpio import DEFAULT_RGB_PINS, HEADER_PINS
 from edge.metrics import MetricsSettings
@@ -85,6 +86,27 @@ class CaptureSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 200
     max_mb: Annotated[int, Meta(ge=1, le=10_000, description="all clips never take more than this, in megabytes")] = 50
     max_days: Annotated[int, Meta(ge=1, le=365, description="older clips are deleted, in days")] = 30
+    buttons: Annotated[
+        dict[str, int],
+        Meta(
+            description="pins of push buttons to ground by their GPIO (BCM) number, as { happy = 23, sad = 24 }; a "
+            "press says that the last clip was of this emotion; empty = no buttons"
+        ),
+    ] = {}
+
+    def __post_init__(self) -> None:
+        """Raises:
+        ValueError: a button is for no emotion, or its pin cannot be used.
+        """
+        for name, pin in self.buttons.items():
+            if name not in EMOTIONS:
+                raise ValueError(f'buttons.{name}: there is no emotion "{name}", only {", ".join(EMOTIONS)}')
+            if not HEADER_PINS[0] <= pin <= HEADER_PINS[-1]:
+                raise ValueError(
+                    f"buttons.{name} = {pin}: expected a whole number from {HEADER_PINS[0]} to {HEADER_PINS[-1]}"
+                )
+            if list(self.buttons.values()).count(pin) > 1:
+                raise ValueError(f"buttons.{name} = {pin}: two buttons share this pin; each needs one of its own")
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,12 +130,19 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Raises:
-        ValueError: the mute button and an LED are to share a pin.
+        ValueError: a button is to share a pin with an LED or another button.
         """
-        pins = self.leds.pins or (DEFAULT_RGB_PINS if self.leds.kind == "rgb" else {})
-        user = next((name for name, pin in pins.items() if pin == self.mute.button_pin), None)
-        if user is not None and self.leds.kind != "lines":
-            raise ValueError(f"mute.button_pin = {self.mute.button_pin}: leds.pins.{user} uses it; choose another one")
+        users: dict[int, str] = {}
+        if self.leds.kind != "lines":  # whose numbers are those of a chip, not of the header
+            pins = self.leds.pins or (DEFAULT_RGB_PINS if self.leds.kind == "rgb" else {})
+            users = {pin: f"leds.pins.{name}" for name, pin in pins.items()}
+        buttons = {f"capture.buttons.{name}": pin for name, pin in self.capture.buttons.items()}
+        if self.mute.button_pin is not None:
+            buttons = {"mute.button_pin": self.mute.button_pin, **buttons}
+        for key, pin in buttons.items():
+            if pin in users:
+                raise ValueError(f"{key} = {pin}: {users[pin]} uses it; choose another one")
+            users[pin] = key
 
     @property
     def node_name(self) -> str:

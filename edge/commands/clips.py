@@ -61,10 +61,10 @@ def _list(clips: Clips) -> int:
 
 def _label(clips: Clips, clip_id: str, emotion: str) -> int:
     if clip_id == "last":
-        found = clips.all()
-        if not found:
+        last = clips.last()
+        if last is None:
             raise ClipError("there are no clips; `tonelight capture on` has them kept for a while")
-        clip_id = found[-1].id
+        clip_id = last.id
     clip = clips.label(clip_id, emotion)
     print(f"{clip.id}: {emotion} (guessed: {clip.about.guess})")
     return 0

@@ -17,7 +17,7 @@ import msgspec
 
 from edge import config
 from edge.bundle import Bundle, load_bundle
-from edge.button import MuteButton
+from edge.button import mute_button, teaching_button
 from edge.capture import CaptureSwitch
 from edge.clips import Clips
 from edge.clock import SystemClock
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
             loaded.capture,
             has_view=view is not None,
         )
-        with _mute_button(loaded, mute):
+        with _buttons(loaded, mute):
             Daemon(
                 open_source=open_source,
                 pipeline=pipeline,
@@ -168,13 +168,16 @@ def _observers(args: argparse.Namespace, loaded: Config, mute: Mute) -> list[Obs
 
 
 @contextmanager
-def _mute_button(loaded: Config, mute: Mute) -> Iterator[None]:
-    """The button that presses `mute`, if there is one."""
-    button = None if loaded.mute.button_pin is None else MuteButton(loaded.mute.button_pin, mute)
+def _buttons(loaded: Config, mute: Mute) -> Iterator[None]:
+    """The button that presses `mute`, and those that say what was said last, as far as there are any."""
+    clips = Clips(config.clips_path())
+    buttons = [teaching_button(pin, emotion, clips) for emotion, pin in loaded.capture.buttons.items()]
+    if loaded.mute.button_pin is not None:
+        buttons.append(mute_button(loaded.mute.button_pin, mute))
     try:
         yield
     finally:
-        if button is not None:
+        for button in buttons:
             button.close()
 
 

@@ -1,9 +1,12 @@
 """Keeping clips: the switch, the light that shows it, the daemon that makes them, and what none of them may do."""
 
+import importlib
 import json
 import logging
 import re
+import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -18,6 +21,7 @@ from observed import event, health
 
 from edge import capture, config
 from edge.bundle import default_bundle_path, load_bundle
+from edge.button import teaching_button
 from edge.capture import CaptureSwitch, parse_duration, since_boot_s
 from edge.cli import main
 from edge.clips import Clips
@@ -529,6 +533,80 @@ def test_a_light_that_breaks_ends_it_and_one_that_cannot_show_it_never_begins(ro
     assert all(told.capturing_s == 0 for told in dark.watcher.healths)
 
 
+# The buttons ----------------------------------------------------------------------------------------------------------
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """As long as it takes: this machine may be busy."""
+    end_s = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def gpio(monkeypatch):
+    """The emulated pins, as `import RPi.GPIO` finds them; fresh for each test."""
+    for name in [name for name in sys.modules if name.split(".")[0] in ("RPi", "Jetson", "lgpio")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(Path(__file__).with_name("emulated")))
+    monkeypatch.setenv("LG_WD", "/tmp")
+    return importlib.import_module("RPi.GPIO")
+
+
+def press(gpio, pin: int, has_done: Callable[[], object]) -> None:
+    wait_until(lambda: gpio.state(pin) == ("in", 1))  # pulled up
+    time.sleep(0.1)
+    gpio.levels[pin] = 0
+    wait_until(has_done)
+    gpio.levels[pin] = 1
+
+
+def test_a_press_says_what_the_last_clip_was(gpio, tmp_path, caplog):
+    clips = Clips(tmp_path / "clips")
+    buttons = [teaching_button(23, "happy", clips), teaching_button(24, "sad", clips)]
+    try:
+        press(gpio, 23, lambda: "the button for happy was pressed, but there is no clip to name" in caplog.text)
+        first = clips.add(b"first", 1.0, said_at(0, 1))
+        press(gpio, 24, lambda: clips.all()[0].about.emotion == "sad")
+        clips.add(b"second", 1.0, said_at(2, 3))
+        press(gpio, 23, lambda: clips.all()[1].about.emotion == "happy")
+        press(gpio, 24, lambda: clips.all()[1].about.emotion == "sad")  # which it was, after all
+        assert clips.all()[0].about.emotion == "sad" and clips.all()[0].id == first.id
+    finally:
+        for button in buttons:
+            button.close()
+    assert gpio._use == {}
+
+
+def test_a_button_that_cannot_be_read_is_named(gpio, tmp_path, caplog):
+    gpio.broken.add(23)
+    button = teaching_button(23, "happy", Clips(tmp_path))
+    wait_until(lambda: caplog.messages)
+    button.close()
+    (line,) = caplog.messages
+    assert line.startswith("capture.buttons.happy = 23: GPIO 23 cannot be read: GPIO not allocated; is this user in ")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[capture]\nbuttons = { glad = 5 }", 'capture.buttons.glad: there is no emotion "glad", only neutral, calm'),
+        ("[capture]\nbuttons = { happy = 1 }", "capture.buttons.happy = 1: expected a whole number from 2 to 27"),
+        ("[capture]\nbuttons = { happy = 5, sad = 5 }", "capture.buttons.happy = 5: two buttons share this pin; each"),
+        ("[capture]\nbuttons = { sad = 17 }\n[leds]\nkind = 'rgb'", "capture.buttons.sad = 17: leds.pins.red uses it"),
+        (
+            "[capture]\nbuttons = { sad = 5 }\n[mute]\nbutton_pin = 5",
+            "capture.buttons.sad = 5: mute.button_pin uses it",
+        ),
+    ],
+)
+def test_each_button_needs_a_pin_of_its_own(text, complaint):
+    with pytest.raises(ConfigError) as error:
+        config.parse(text, Path("/c.toml"))
+    assert str(error.value).startswith(f"/c.toml: {complaint}")
+
+
 # The command ----------------------------------------------------------------------------------------------------------
 
 
@@ -576,7 +654,7 @@ def test_a_daemon_that_keeps_none_is_said_and_it_is_off_again(home, capsys, monk
 
 
 def test_no_setting_switches_it_on():
-    assert set(CaptureSettings.__struct_fields__) == {"max_clips", "max_mb", "max_days"}
+    assert set(CaptureSettings.__struct_fields__) == {"max_clips", "max_mb", "max_days", "buttons"}
     with pytest.raises(ConfigError, match=r"unknown key capture.enabled"):
         config.parse("[capture]\nenabled = true", Path("/c.toml"))
 
