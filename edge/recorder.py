@@ -54,6 +54,7 @@ class Recorder:
         self._ring = np.zeros(0, np.float32)
         self._first = self._end = 0  # samples of the source that the ring holds
         self._left_s = 0.0
+        self._is_ended = False  # here, whatever the switch says, until it has been off
         self._next_look_s = float("-inf")
         self._trouble = Trouble("keeping of clips")
         self._jobs: queue.Queue[tuple[NDArray[np.float32], Event] | None] = queue.Queue(_N_WAITING)
@@ -76,7 +77,9 @@ class Recorder:
             return
         self._next_look_s = now_s + LOOK_S
         was_on = self._left_s > 0
-        self._left_s = self._switch.left_s if is_seen or self._has_view else 0.0
+        left_s = self._switch.left_s
+        self._is_ended = self._is_ended and left_s > 0
+        self._left_s = left_s if (is_seen or self._has_view) and not self._is_ended else 0.0
         if self._left_s > 0 and not was_on:
             log.info("clips of speech are kept in %s until this ends or is ended", self._clips.folder)
         elif was_on and not self._left_s:
@@ -106,6 +109,7 @@ class Recorder:
     def end(self) -> None:
         """Switch it off, as somebody wants not to be heard. What was not yet a clip will not be one."""
         self._left_s = 0.0
+        self._is_ended = True
         self.forget()
         try:
             self._switch.set(0)

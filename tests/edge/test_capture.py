@@ -4,6 +4,8 @@ import importlib
 import json
 import logging
 import re
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -30,7 +32,7 @@ from edge.config import CaptureSettings, demo_path
 from edge.daemon import Daemon
 from edge.errors import ConfigError, LightError
 from edge.events import Detection
-from edge.health import HealthFile
+from edge.health import HealthFile, read_report
 from edge.history import Event, utc_text
 from edge.labels import EMOTIONS
 from edge.leds import (
@@ -237,10 +239,11 @@ def kept(desk: Desk) -> list[np.ndarray]:
     return [soundfile.read(desk.clips.recording(clip.id), dtype="float32")[0] for clip in desk.clips.all()]
 
 
-def test_a_clip_is_the_speech_and_a_bit_of_the_room_bit_for_bit(desk):
+@pytest.mark.parametrize("n", [77, 320, 16_001, 40 * SAMPLE_RATE_HZ])
+def test_a_clip_is_the_speech_and_a_bit_of_the_room_bit_for_bit(desk, n):
     desk.switch.set(60)
     desk.look()
-    hear(desk, 0, 40 * SAMPLE_RATE_HZ + 77)
+    hear(desk, 0, 40 * SAMPLE_RATE_HZ, n)
     desk.recorder.on_event(said_at(38.0, 39.0))
     (samples,) = kept(desk)
     around = round(AROUND_S * SAMPLE_RATE_HZ)
@@ -299,6 +302,24 @@ def test_who_does_not_want_to_be_heard_ends_it(desk):
     desk.recorder.on_event(said_at(0.5, 1.5))
     assert desk.switch.left_s == desk.look() == 0
     assert kept(desk) == []
+
+
+def test_it_stays_ended_where_the_switch_cannot_follow(desk, caplog):
+    """A card that can only be read any more."""
+    desk.switch.set(60)
+    with desk.switch.path.open() as file:
+        fixed = Path(f"/proc/self/fd/{file.fileno()}")  # which nobody can remove
+        desk.recorder._switch = CaptureSwitch(fixed)
+        assert desk.look() > 0
+        desk.recorder.end()
+        assert f"{fixed}: cannot be removed: " in caplog.text
+        assert desk.look() == 0
+    desk.recorder._switch = desk.switch
+    assert desk.look() == 0
+    desk.switch.set(0)
+    desk.look()
+    desk.switch.set(60)
+    assert desk.look() > 0  # by hand, and once more
 
 
 def test_a_disk_that_takes_nothing_is_said_once(tmp_path, caplog):
@@ -625,6 +646,26 @@ def complaint(capsys, *argv: str) -> str:
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
     return err.removeprefix("tonelight: ")
+
+
+def test_the_real_program_follows(home, capsys):
+    """The demo recording at its own pace."""
+    file = home / "run" / "health.json"
+    command = [sys.executable, "-m", "edge", "run", "--source", str(demo_path())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: (told := read_report(file)) and told.health.phase is Phase.LISTENING)
+        assert main(["capture", "on"]) == 0
+        assert capsys.readouterr().out.startswith("clips of what is said are kept on this board for 30 minutes; ")
+        assert main(["capture", "off"]) == 0
+        assert capsys.readouterr().out.startswith("clips are no longer kept; ")
+        assert main(["capture", "on"]) == 0
+        assert main(["mute"]) == 0
+        assert CaptureSwitch(home / "state" / "capture").left_s == 0
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Traceback" not in err
+    assert " clips kept" in out  # the light
 
 
 def test_what_cannot_be_is_one_line(home, capsys, monkeypatch):
