@@ -81,9 +81,9 @@ class MuteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CaptureSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Clips of speech to teach the light by. Only `tonelight capture on` or the page has them kept, no setting."""
 
-    max_clips: Annotated[
-        int, Meta(ge=1, le=10_000, description="clips kept; the oldest that nobody named go first")
-    ] = 200
+    max_clips: Annotated[int, Meta(ge=1, le=1000, description="clips kept; the oldest that nobody named go first")] = (
+        200
+    )
     max_mb: Annotated[int, Meta(ge=1, le=10_000, description="all clips never take more than this, in megabytes")] = 50
     max_days: Annotated[int, Meta(ge=1, le=365, description="older clips are deleted, in days")] = 30
     buttons: Annotated[

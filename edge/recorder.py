@@ -16,7 +16,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from edge.capture import CaptureSwitch
-from edge.clips import Clips
+from edge.clips import Clips, NoSuchClipError
 from edge.config import CaptureSettings
 from edge.errors import ClipError
 from edge.events import Score
@@ -170,11 +170,13 @@ class Recorder:
         soundfile.write(flac, samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
         clip = self._clips.add(flac.getbuffer(), len(samples) / SAMPLE_RATE_HZ, event)
         self._prune()
-        if clip not in self._clips.all():
+        try:
+            self._clips.recording(clip.id)
+        except NoSuchClipError:
             raise ClipError(
                 f"{self._clips.folder}: full of clips that have been named, so no others are kept; `tonelight clips "
                 "export DIR` and `tonelight clips delete --all` make room, or [capture] max_clips and max_mb"
-            )
+            ) from None
 
     def _prune(self) -> None:
         limits = self._settings

@@ -336,6 +336,16 @@ def test_a_disk_that_takes_nothing_is_said_once(tmp_path, caplog):
     assert all(line.startswith(f"{tmp_path}/clips: ") for line in complaints) and complaints
 
 
+def test_what_is_too_old_goes_also_while_it_is_off(tmp_path):
+    clips = Clips(tmp_path / "clips")
+    clips.add(b"old", 1.0, event())  # of March
+    young = clips.add(b"young", 1.0, said_at(0, 1))
+    (clips.folder / "20260301-130000-000.flac").write_bytes(b"half")
+    Desk(tmp_path).recorder.close()
+    assert clips.all() == [young]
+    assert len(list(clips.folder.iterdir())) == 2
+
+
 def test_when_all_clips_have_been_named_no_others_push_them_out(tmp_path, caplog):
     desk = Desk(tmp_path, limits=CaptureSettings(max_clips=1))
     desk.switch.set(60)
