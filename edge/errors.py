@@ -35,3 +35,9 @@ class HistoryError(TonelightError, OSError):
 
 class ClipError(TonelightError, OSError):
     """Clips of speech cannot be kept, read, named, deleted or exported."""
+
+
+def one_line(text: object, longest: int = 300) -> str:
+    """`text` as part of such a message, whatever it repeats of a file: on one line, printable, of a bearable length."""
+    words = " ".join(str(text).split())
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)[:longest]
