@@ -24,7 +24,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from edge.errors import BundleError
+from edge.errors import BundleError, one_line
 from edge.features import FeatureConfig
 from edge.gate import GateConfig
 from edge.labels import EMOTIONS, HIGH, LOW
@@ -181,7 +181,7 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BundleError(f"{where}: {_one_line(error)}; this program reads bundles of schema {SCHEMA}") from None
+        raise BundleError(f"{where}: {one_line(error)}; this program reads bundles of schema {SCHEMA}") from None
     checks: tuple[tuple[str, Callable[[], None]], ...] = (
         ("features", lambda: _check_features(manifest.features)),
         ("gate", manifest.gate.check),
@@ -194,7 +194,7 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
         try:
             check()
         except ValueError as error:
-            raise BundleError(f"{where}: `{key}`: {_one_line(error)}; export the bundle again") from None
+            raise BundleError(f"{where}: `{key}`: {one_line(error)}; export the bundle again") from None
     return manifest
 
 
@@ -264,8 +264,3 @@ def read_file(path: Path, *, may_be_link: bool = False) -> bytes:
         raise BundleError(f"{path} cannot be read: {error.strerror}; get the bundle again") from None
     finally:
         os.close(descriptor)
-
-
-def _one_line(error: Exception) -> str:
-    """What is wrong, as one line of a bearable length whatever stood in the file."""
-    return " ".join(str(error).split())[:300]

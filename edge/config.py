@@ -21,7 +21,7 @@ import msgspec
 import platformdirs
 from msgspec import Meta, inspect
 
-from edge.errors import ConfigError
+from edge.errors import ConfigError, one_line
 from edge.leds import LedSettings
 from edge.leds.gpio import DEFAULT_RGB_PINS, HEADER_PINS
 from edge.metrics import MetricsSettings
@@ -207,7 +207,11 @@ def parse(text: str, file: Path) -> Config:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file}: not valid TOML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{file}: not valid TOML: {one_line(error)}") from None
+    except RecursionError:
+        raise ConfigError(f"{file}: lists or tables are nested too deeply; no key needs that") from None
+    except ValueError:  # Python reads no number of more than 4300 digits
+        raise ConfigError(f"{file}: a number has too many digits") from None
     config = _convert(table, Config, "", file)
     bundle = _absolute(config.model.bundle, "model.bundle", file)
     log = _absolute(config.history.path, "history.path", file)
@@ -263,8 +267,8 @@ def _convert(table: Mapping[str, Any], kind: type[_Table], prefix: str, file: Pa
         # converted as a whole for the sake of the checks in a table's __post_init__
         return msgspec.convert(values, kind, from_attributes=True)
     except msgspec.ValidationError as error:
-        # such a check names its key first
-        raise ConfigError(f"{file}: {prefix}{str(error).partition(' - at `$')[0]}") from None
+        # such a check names its key first, and may repeat what stood in the file
+        raise ConfigError(f"{file}: {prefix}{one_line(str(error).partition(' - at `$')[0])}") from None
 
 
 def _is_table(kind: Any) -> bool:
@@ -378,7 +382,8 @@ def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        text = json.dumps(value, ensure_ascii=False)
+        return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
     if isinstance(value, (int, float)):
         return repr(value)
     if isinstance(value, (list, tuple)):

@@ -31,3 +31,9 @@ class LightError(TonelightError, OSError):
 
 class HistoryError(TonelightError, OSError):
     """The local log cannot be opened, read or written."""
+
+
+def one_line(text: object, longest: int = 300) -> str:
+    """`text` as part of such a message, whatever it repeats of a file: on one line, printable, of a bearable length."""
+    words = " ".join(str(text).split())
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)[:longest]

@@ -85,7 +85,7 @@ def read_report(path: Path) -> Report | None:
     """What the daemon said last; None where none runs, or none whose file may be read."""
     try:
         report = msgspec.json.decode(path.read_bytes(), type=Report)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
     # one that was killed could not clear up
     return report if report.age_s >= 0 and _is_there(report.pid) else None

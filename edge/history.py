@@ -22,7 +22,7 @@ from typing import Final, TextIO
 
 import msgspec
 
-from edge.errors import ConfigError, HistoryError
+from edge.errors import ConfigError, HistoryError, one_line
 from edge.events import Detection
 from edge.labels import EMOTIONS
 
@@ -109,6 +109,8 @@ _STEP: Final = 200  # rows written, removed or read at once, so that nobody wait
 # The write-ahead log beside the file, and what a step may add before the next one removes as much.
 _SPARE_BYTES: Final = 512 * 1024
 _WAL_BYTES: Final = 256 * 1024
+_CACHE_KIB: Final = 256
+_DAMAGE: Final = ("malformed", "not a database", "Could not decode")  # words of SQLite
 
 _COLUMNS: Final = Event.__struct_fields__
 _CREATE: Final = f"""
@@ -197,7 +199,7 @@ class History:
         try:
             try:
                 self._flush()
-            except sqlite3.DatabaseError as error:
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
                 if not _is_damage(error):
                     raise
                 self._set_aside(error)
@@ -269,6 +271,8 @@ class History:
             db.execute("PRAGMA synchronous = FULL")
             db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_BYTES // 4096}")
             db.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
+            # A log is appended to: pages of long ago, of which SQLite would keep 2 MB in memory, are not read again.
+            db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             if not self._is_checked:  # once: it reads the whole file
                 fault = db.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if fault != "ok":
@@ -289,7 +293,7 @@ class History:
             with suppress(sqlite3.Error):
                 db.close()
 
-    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
+    def _set_aside(self, error: Exception) -> None:
         """Rename a damaged file (and SQLite's two companions), so that a new one can be begun and nothing is lost."""
         self._disconnect()
         aside = self.path.with_name(f"{self.path.name}.corrupt-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}")
@@ -384,7 +388,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
         raise HistoryError(f"{path}: there is no log yet; `tonelight run` begins one") from None
     except OSError as error:
         raise HistoryError(f"{path}: the log cannot be read: {error.strerror}; try again with sudo") from None
-    except (sqlite3.Error, msgspec.DecodeError) as error:
+    except (sqlite3.Error, msgspec.DecodeError, UnicodeDecodeError) as error:
         if "no such table" in str(error) or "not a database" in str(error):
             way_out = "it is no log of tonelight; name another file"
         elif _is_damage(error) or isinstance(error, msgspec.DecodeError):
@@ -393,7 +397,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
             way_out = "another program keeps it to itself; try again when that has ended"
         else:
             way_out = "try again with sudo"
-        raise HistoryError(f"{path}: the log cannot be read: {error}; {way_out}") from None
+        raise HistoryError(f"{path}: the log cannot be read: {one_line(error)}; {way_out}") from None
 
 
 def write_json_lines(events: Iterable[Event], out: TextIO) -> None:
@@ -446,8 +450,9 @@ class _Damaged(sqlite3.DatabaseError):
 
 
 def _is_damage(error: Exception) -> bool:
-    # sqlite3 has no class of its own for it, and gives SQLite's error number only since Python 3.11
-    return isinstance(error, _Damaged) or any(word in str(error) for word in ("malformed", "not a database"))
+    # sqlite3 has no class of its own for it, and gives SQLite's error number only since Python 3.11; it fails to decode
+    # a complaint that repeats damaged text
+    return isinstance(error, (_Damaged, UnicodeDecodeError)) or any(word in str(error) for word in _DAMAGE)
 
 
 def _reason(error: Exception) -> str:
@@ -481,7 +486,7 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(f"{uri}?mode=ro", uri=True)
     try:
         db.execute("SELECT 1 FROM events LIMIT 1")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         db.close()
         # Even to read, SQLite needs to create files beside the log, which a card mounted read-only does not allow.
         # Without a writer (it would have a -wal file) the log can be read as it lies there.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge.bundle import GOLDEN, Bundle
 from edge.classifier import Classifier
-from edge.errors import BundleError
+from edge.errors import BundleError, one_line
 from edge.events import Detection, Score
 from edge.frontend import Chunk, FrontEnd, Segment
 from edge.normalize import Normalizer
@@ -179,9 +177,10 @@ def _load_golden(bundle: Bundle) -> Mapping[str, NDArray[np.floating]]:
     path = bundle.path / GOLDEN
     try:
         with np.load(path, allow_pickle=False) as file:
-            golden = {name: file[name] for name in ("samples", "features", "probabilities")}
-    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
-        words = " ".join(str(error).split())[:300]
+            # what is no array comes as bytes
+            golden = {name: np.asarray(file[name]) for name in ("samples", "features", "probabilities")}
+    except Exception as error:  # damage comes out of zipfile and numpy as nearly all kinds there are
+        words = one_line(error) or type(error).__name__
         raise BundleError(f"{path} cannot be read: {words}; install the bundle again") from None
     n_dims = [array.ndim for array in golden.values()]
     if n_dims != [1, 2, 2] or any(array.dtype.kind not in "iuf" for array in golden.values()):

@@ -27,7 +27,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge.config import SYSTEM_CONFIG
-from edge.errors import BundleError
+from edge.errors import BundleError, one_line
 
 SIGNATURE: Final = "manifest.sig"
 SIGNATURE_SCHEMA: Final = "tonelight-signature/1"
@@ -138,8 +138,9 @@ def check_signature(bundle: Path, manifest: bytes, signature: bytes | None, keys
     try:
         parsed = msgspec.json.decode(signature, type=Signature)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        words = " ".join(str(error).split())[:200]
-        raise BundleError(f"{bundle / SIGNATURE}: {words}; sign the bundle again: `tonelight-train sign`") from None
+        raise BundleError(
+            f"{bundle / SIGNATURE}: {one_line(error)}; sign the bundle again: `tonelight-train sign`"
+        ) from None
     key = keys.get(parsed.key)
     if key is None:
         raise BundleError(

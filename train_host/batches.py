@@ -73,7 +73,7 @@ class Batches(keras.utils.PyDataset):
         self._seed = seed
         self._mean = np.asarray(normalizer.mean, np.float32)
         self._std = np.asarray(normalizer.std, np.float32)
-        self._perturb = Perturbation(recipe.features)
+        self._perturb = Perturbation(recipe.features, recipe.training.perturbed)
         self._masks = label_mask(examples)
         self._groups: dict[tuple[str, str], list[int]] = {}
         for i, example in enumerate(examples):

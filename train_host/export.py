@@ -231,7 +231,7 @@ def _speech_from(speech: Float32) -> float:
     if speech.shape[1] == 0:
         return 0.0
     probabilities = [speech_probability(logit) for logit in speech[:, 0]]
-    return min(0.5, round(float(np.quantile(probabilities, 1 - SPEECH_HEARD)), 3))
+    return min(0.95, round(float(np.quantile(probabilities, 1 - SPEECH_HEARD)), 3))
 
 
 def check_parity(bundle: Bundle, model, recipe: Recipe, sequences: Sequence[Float32], quantization: str) -> Parity:

@@ -1,15 +1,18 @@
 """Changes to feature sequences that cost next to nothing, made anew for every batch: tempo, vocal tract, microphone
-colour, SpecAugment.
+colour, style, SpecAugment.
 
 All work on a whole batch of log-mel `(B, T, n_bands)` at once; `valid (B, T)` says which frames are not padding.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.features import FeatureConfig, dct_matrix
+from train_host.recipes.recipe import Perturbed
 
 Float32 = NDArray[np.float32]
 
@@ -18,14 +21,16 @@ MAX_WARP = 1.08
 """About the difference between a long and a short vocal tract of one gender."""
 MAX_TILT, MAX_RIPPLE = 1.5, 1.0
 """Of a microphone's colour, in the natural logarithm of power: 0.23 to a decibel."""
+STYLE_MIX = 0.3
 N_MASKS, MAX_TIME, MAX_BANDS = 2, 20, 6
 
 
 class Perturbation:
-    """All of them, on the columns that hold a spectrum: `log_mel`, or full-length `mfcc`, which are turned back into
-    log-mel (their DCT is orthonormal). Other columns stay as they are."""
+    """Those that are asked for, on the columns that hold a spectrum: `log_mel`, or full-length `mfcc`, which are turned
+    back into log-mel (their DCT is orthonormal). Other columns stay as they are."""
 
-    def __init__(self, config: FeatureConfig) -> None:
+    def __init__(self, config: FeatureConfig, wanted: Collection[Perturbed]) -> None:
+        self._wanted = frozenset(wanted)
         self._slices = config.slices
         self._floor = np.float32(config.floor_db / 10 * np.log(10))
         edges = np.linspace(
@@ -36,6 +41,8 @@ class Perturbation:
 
     def __call__(self, features: Float32, valid: NDArray[np.bool_], rng: np.random.Generator) -> Float32:
         """Take and return `(B, T, n_features)`, not normalised."""
+        if not self._wanted:
+            return features
         out = features.copy()
         warp = np.asarray(rng.uniform(1 / MAX_WARP, MAX_WARP, len(features)))
         if "log_mel" in self._slices:
@@ -49,10 +56,17 @@ class Perturbation:
     def _spectral(
         self, log_mel: Float32, valid: NDArray[np.bool_], warp: NDArray[np.float64], rng: np.random.Generator
     ) -> Float32:
-        coloured = log_mel @ warps(self._centres_hz, warp)
-        coloured += colours(len(log_mel), log_mel.shape[2], rng)[:, None]
-        mask(coloured, valid, rng)
-        return np.logaddexp(coloured, self._floor)
+        out = log_mel
+        if "tract" in self._wanted:
+            out = out @ warps(self._centres_hz, warp)
+        if "colour" in self._wanted:
+            out = out + colours(len(out), out.shape[2], rng)[:, None]
+        if "style" in self._wanted:
+            out = mix_styles(out, valid, rng)
+        out = np.logaddexp(out, self._floor)
+        if "masks" in self._wanted:
+            mask(out, valid, rng)
+        return out
 
 
 def crop(features: NDArray, n_frames: int, rng: np.random.Generator) -> Float32:
@@ -92,6 +106,24 @@ def colours(n: int, n_bands: int, rng: np.random.Generator) -> Float32:
     hats = np.stack([np.interp(across, np.linspace(-1, 1, 5), corner) for corner in np.eye(5)])
     curves = rng.uniform(-MAX_TILT, MAX_TILT, (n, 1)) * across + rng.uniform(-MAX_RIPPLE, MAX_RIPPLE, (n, 5)) @ hats
     return np.asarray(curves - curves.mean(axis=1, keepdims=True), np.float32)
+
+
+def mix_styles(log_mel: Float32, valid: NDArray[np.bool_], rng: np.random.Generator) -> Float32:
+    """Every sequence with mean and deviation of its bands drawn towards those of another of the batch, as if one corpus
+    had been recorded in the rooms and with the microphones of the other (MixStyle, Zhou et al. 2021, on the input).
+
+    How far is drawn from Beta(`STYLE_MIX`, `STYLE_MIX`): mostly hardly or almost wholly. The mean over all bands stays,
+    and with it the level.
+    """
+    shares = valid[..., None] / np.maximum(valid.sum(axis=1), 1)[:, None, None].astype(np.float32)
+    mean = np.sum(log_mel * shares, axis=1, keepdims=True)
+    # of no deviation at all: padding, or silence at the floor
+    std = np.sqrt(np.sum((log_mel - mean) ** 2 * shares, axis=1, keepdims=True) + np.float32(1e-3))
+    others = rng.permutation(len(log_mel))
+    share = rng.beta(STYLE_MIX, STYLE_MIX, (len(log_mel), 1, 1)).astype(np.float32)
+    new_mean = share * mean + (1 - share) * mean[others]
+    new_mean += mean.mean(axis=2, keepdims=True) - new_mean.mean(axis=2, keepdims=True)
+    return (log_mel - mean) * ((share * std + (1 - share) * std[others]) / std) + new_mean
 
 
 def mask(log_mel: Float32, valid: NDArray[np.bool_], rng: np.random.Generator) -> None:

@@ -25,7 +25,7 @@ def scene(noises: Sequence[Samples], rooms: Sequence[Samples], rng: np.random.Ge
     """`SCENE_S` of a quiet background, and one to three sources that begin somewhere in it and may switch."""
     out = augment.coloured_noise(_N, rng.uniform(-6, 0), rng) * _gain(rng.uniform(-85, -55))
     for _ in range(rng.integers(1, 4)):
-        source = _source(noises, rng)
+        source = _coloured(_source(noises, rng), 20, rng)
         source /= np.float32(np.sqrt(np.mean(source**2)) + 1e-9)
         if rng.random() < 0.5:
             source *= _switching(rng)
@@ -33,8 +33,20 @@ def scene(noises: Sequence[Samples], rooms: Sequence[Samples], rng: np.random.Ge
             source = augment.add_room(source, rooms[rng.integers(len(rooms))])
         source[: int(rng.integers(_N // 2))] = 0
         out += source * _gain(rng.uniform(-50, -12))
-    out = augment.equalise(out, rng.uniform(-6, 6, len(augment.EQ_CENTRES_HZ)).tolist())
+    out = _coloured(out, 6, rng)
+    # through the channels that voices come through in training: a narrow band must not be what tells a voice
+    if rng.random() < 0.4:
+        bands = ((300, 3400), (None, 4000), (None, 7000), (rng.uniform(120, 400), None))
+        out = augment.limit_band(out, *bands[rng.integers(len(bands))])
+    if rng.random() < 0.15:
+        out = augment.compress(out, rng.uniform(1.5, 4))
+    if rng.random() < 0.1:
+        out = augment.mu_law(out)
     return np.clip(out, -1, 1)
+
+
+def _coloured(sound: Samples, most_db: float, rng: np.random.Generator) -> Samples:
+    return augment.equalise(sound, rng.uniform(-most_db, most_db, len(augment.EQ_CENTRES_HZ)).tolist())
 
 
 def _source(noises: Sequence[Samples], rng: np.random.Generator) -> Samples:

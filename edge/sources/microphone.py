@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -72,6 +73,9 @@ class MicrophoneSource:
         n_channels = chosen.n_channels if chosen.n_channels <= 8 else 2
         self._ring = Ring(chosen.rate_hz * self._KEPT_S, n_channels)
         self._stream: Any = None
+        # A stream of sounddevice and its callback hold each other: a strong reference would keep the ring, megabytes,
+        # until Python looks for such circles. (While the stream is open, `_open` keeps this alive.)
+        own = weakref.proxy(self)
         try:
             with quiet_stderr():
                 self._stream = sounddevice.InputStream(
@@ -80,8 +84,8 @@ class MicrophoneSource:
                     channels=n_channels,
                     dtype="float32",
                     latency=self._DRIVER_S,
-                    callback=self._callback,
-                    finished_callback=self._ring.close,
+                    callback=lambda *given: own._callback(*given),
+                    finished_callback=lambda: own._ring.close(),
                 )
                 _open = self
                 self._stream.start()

@@ -31,9 +31,8 @@ from edge.bundle import (
     load_bundle,
 )
 from edge.classifier import load_runtime
-from edge.events import Detection
 from edge.frontend import FrontEnd
-from edge.pipeline import Pipeline
+from edge.pipeline import golden_probabilities
 
 
 def copy_bundle(folder: Path) -> Path:
@@ -61,15 +60,13 @@ def write_bundle(folder: Path, manifest: Manifest, model: bytes, samples: NDArra
     (folder / CARD).write_text("A bundle made by a test.\n")
     (folder / MANIFEST).write_bytes(msgspec.json.encode(manifest))
     as_float = samples.astype(np.float32) / np.float32(32768)
-    pipeline = Pipeline(Bundle(folder, manifest, model))
-    events = [*pipeline.push(as_float), *pipeline.flush()]
     np.savez_compressed(
         folder / GOLDEN,
         samples=samples,
         features=np.concatenate(
             FrontEnd(manifest.features, manifest.gate, manifest.model.chunk_frames).segments(as_float)
         ),
-        probabilities=np.array([[*e.probs.values()] for e in events if isinstance(e, Detection)], np.float32),
+        probabilities=golden_probabilities(Bundle(folder, manifest, model), as_float),
     )
     fix_hashes(folder)
     return load_bundle(folder)

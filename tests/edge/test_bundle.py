@@ -253,6 +253,13 @@ def test_nothing_unknown_is_let_through(bundle, path):
     refused(bundle, MANIFEST, "surprise")
 
 
+def test_what_cannot_be_printed_is_not_repeated(bundle):
+    edit(bundle, lambda manifest: manifest.update({"a\x00b\u2028c\x7f": 1}))
+    with pytest.raises(BundleError, match="unknown field") as caught:
+        load_bundle(bundle)
+    assert str(caught.value).isprintable()
+
+
 WRONG = [None, True, -1, 1e308, 2**70, "x", "", [], ["x"], {}, {"x": 1}]
 
 

@@ -71,6 +71,8 @@ def test_nothing_or_nonsense_is_nobody(tmp_path):
     ):
         (tmp_path / "health.json").write_text(text)
         assert read_report(tmp_path / "health.json") is None
+    (tmp_path / "health.json").write_bytes(b'{"pid": "\xf9"}')
+    assert read_report(tmp_path / "health.json") is None
 
 
 def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path):

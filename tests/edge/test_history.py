@@ -319,6 +319,19 @@ def test_a_damaged_file_is_kept_aside_and_a_new_one_begins(tmp_path, caplog):
     log.close()
 
 
+def test_a_text_that_is_none_is_one_line(tmp_path):
+    path = tmp_path / "history.db"
+    log = History(path, 10, 365)
+    log.write(event(0))
+    log.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE events SET ts = CAST(x'32300a2d05ff' AS TEXT)")
+        db.commit()
+    with pytest.raises(HistoryError, match=r"cannot be read: .*; it is damaged; `tonelight run`") as caught:
+        list(read_events(path))
+    assert str(caught.value).isprintable()
+
+
 def test_damage_in_the_middle_is_found_at_the_start(tmp_path, caplog):
     path = tmp_path / "history.db"
     log = History(path, 10, 365)

@@ -6,6 +6,7 @@ import functools
 import gc
 import io
 import tracemalloc
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -461,6 +462,32 @@ def test_other_answers_are_found_out(copy, name, change, named):
 )
 def test_a_golden_file_of_something_else_is_named(copy, name, change):
     rewrite(copy, **{name: change})
+    refused(copy, GOLDEN)
+
+
+@pytest.mark.parametrize(
+    ("found", "put"),
+    [
+        (b"(", b"(10000000000000000,"),
+        (b"(", b"(99999999999999999999999,"),
+        (b"(", b"((("),
+        (b"NUMPY", b"numpy"),
+        (b"{", b"\x00"),
+    ],
+)
+def test_a_golden_file_of_damaged_arrays_is_named(copy, found, put):
+    with zipfile.ZipFile(copy / GOLDEN) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(copy / GOLDEN, "w") as file:
+        for name, content in members.items():
+            file.writestr(name, content.replace(found, put, 1))
+    refused(copy, GOLDEN)
+
+
+def test_a_golden_file_in_a_zip_of_another_kind_is_named(copy):
+    content = (copy / GOLDEN).read_bytes()
+    entry = content.index(b"PK\x01\x02")
+    (copy / GOLDEN).write_bytes(content[: entry + 6] + b"\xff" + content[entry + 7 :])
     refused(copy, GOLDEN)
 
 

@@ -1,10 +1,12 @@
 """Recordings of every kind and quality, and a microphone through the real PortAudio and ALSA."""
 
+import gc
 import os
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -640,6 +642,22 @@ def test_a_closed_microphone_says_so_and_may_be_closed_again(microphone):
     with pytest.raises(SourceError, match="has stopped"):
         while True:
             source.read(1)
+
+
+@needs_alsa
+def test_a_closed_microphone_leaves_no_memory_behind(microphone):
+    """Without waiting for Python's search for circles: one that is tried again and again would hold megabytes."""
+    microphone(noise(1, 44_100, 2))
+    gc.disable()
+    try:
+        source = MicrophoneSource("desk")
+        source.read(10)
+        ring = weakref.ref(source._ring)
+        source.close()
+        del source
+        assert ring() is None
+    finally:
+        gc.enable()
 
 
 # A microphone that gives no sound -------------------------------------------------------------------------------------

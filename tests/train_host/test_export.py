@@ -182,7 +182,7 @@ def test_speech_is_what_nearly_all_validation_speech_is_taken_for():
     logits, truth = rng.normal(size=(1000, 8)).astype(np.float32), rng.integers(0, 8, 1000)
     assert decide(logits, NO_SPEECH, truth, 1.0).speech_from == 0
     sure = decide(logits, np.full((1000, 1), 9, np.float32), truth, 1.0)
-    assert sure.speech_from == 0.5
+    assert sure.speech_from == 0.95
     unsure = np.linspace(-3, 3, 1000, dtype=np.float32)[:, None]
     decision = decide(logits, unsure, truth, 1.0)
     decision.check()

@@ -4,11 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.features import dct_matrix
-from train_host.perturb import MAX_RIPPLE, MAX_TILT, Perturbation, colours, crop, mask, warps
+from train_host.perturb import MAX_RIPPLE, MAX_TILT, Perturbation, colours, crop, mask, mix_styles, warps
 from train_host.recipes import RECIPES
 
 STREAM, WINDOW = RECIPES["tonelight"], RECIPES["lstm128"]
 N = STREAM.features.n_features
+ALL = STREAM.training.perturbed
 CENTRES_HZ = np.geomspace(100, 7500, 40)
 
 
@@ -87,6 +88,44 @@ def test_colours_keep_the_level_and_their_bounds():
     assert len(np.unique(found, axis=0)) == 200
 
 
+def styles(sequence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return sequence.mean(axis=0), sequence.std(axis=0)
+
+
+def test_styles_lie_between_those_of_two_sequences_and_keep_level_and_melody():
+    soft, sharp = log_mel(60) * np.linspace(0.2, 1, 40, dtype=np.float32), log_mel(60)[::-1] * 2 + np.sin(np.arange(40))
+    batch, valid = np.stack([soft, sharp]).astype(np.float32), np.ones((2, 60), bool)
+    is_exchanged = []
+    for seed in range(20):
+        for before, other, after in zip(batch, batch[::-1], mix_styles(batch, valid, rng(seed)), strict=True):
+            assert after.mean() == pytest.approx(before.mean(), abs=1e-4)
+            low, high = np.sort([styles(before)[1], styles(other)[1]], axis=0)
+            assert (low - 0.01 <= styles(after)[1]).all()
+            assert (styles(after)[1] <= high + 0.01).all()
+            for band in (0, 20, 39):
+                assert np.corrcoef(before[:, band], after[:, band])[0, 1] > 0.999
+            is_exchanged.append(not np.allclose(before, after, atol=0.05))
+    assert 0.2 < np.mean(is_exchanged) < 1
+
+
+def test_styles_know_where_a_sequence_ends():
+    batch = np.stack([log_mel(50), log_mel(50) * 3])
+    valid = np.arange(50) < np.array([50, 20])[:, None]
+    padded = batch.copy()
+    padded[1, 20:] = 1000
+    np.testing.assert_allclose(
+        mix_styles(batch, valid, rng(2))[valid], mix_styles(padded, valid, rng(2))[valid], rtol=1e-4, atol=1e-4
+    )
+
+
+def test_nothing_is_changed_that_was_not_asked_for():
+    features = rng().standard_normal((4, 60, N)).astype(np.float32)
+    valid = np.ones((4, 60), bool)
+    assert np.array_equal(Perturbation(STREAM.features, ())(features, valid, rng()), features)
+    found = [Perturbation(STREAM.features, (one,))(features, valid, rng(3)) for one in ALL]
+    assert len({one.tobytes() for one in [features, *found]}) == 5
+
+
 def test_a_crop_is_a_stretch_at_another_tempo():
     clock = np.arange(300, dtype=np.float16)[:, None].repeat(2, axis=1)
     starts, speeds = [], []
@@ -115,7 +154,7 @@ def test_a_crop_of_what_is_short_is_all_of_it(n, n_frames, seed):
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 @pytest.mark.parametrize("n_frames", [1, 2, 15, 200])
 def test_perturbed_features_keep_their_shape_and_stay_finite(recipe, n_frames):
-    perturb = Perturbation(recipe.features)
+    perturb = Perturbation(recipe.features, ALL)
     features = rng().standard_normal((3, n_frames, recipe.features.n_features)).astype(np.float32)
     valid = np.arange(n_frames) < np.array([n_frames, (n_frames + 1) // 2, 0])[:, None]
     before = features.copy()
@@ -134,7 +173,7 @@ def test_perturbation_keeps_what_was_said():
     features[..., mfcc] = spectrum @ dct_matrix(40, 40)
     others = np.flatnonzero(~np.isin(np.arange(N), np.arange(N)[mfcc]))
     features[..., others] = 3
-    out = Perturbation(STREAM.features)(features, np.ones((20, 100), bool), rng(1))
+    out = Perturbation(STREAM.features, ALL)(features, np.ones((20, 100), bool), rng(1))
     back = out[..., mfcc] @ dct_matrix(40, 40).T
     ups = back[:, 53:].max(axis=2).mean(axis=1) - back[:, :47].max(axis=2).mean(axis=1)
     assert np.median(ups) > 3
@@ -144,4 +183,4 @@ def test_perturbation_keeps_what_was_said():
 
 def test_truncated_mfcc_stay_as_they_are():
     features = rng().standard_normal((2, 50, WINDOW.features.n_features)).astype(np.float32)
-    np.testing.assert_array_equal(Perturbation(WINDOW.features)(features, np.ones((2, 50), bool), rng()), features)
+    np.testing.assert_array_equal(Perturbation(WINDOW.features, ALL)(features, np.ones((2, 50), bool), rng()), features)

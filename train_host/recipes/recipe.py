@@ -27,6 +27,9 @@ GATE: Final = GateConfig(
 """One gate for all recipes: what is speech does not depend on who classifies it."""
 
 
+Perturbed = Literal["tract", "colour", "style", "masks"]
+
+
 @dataclass(frozen=True)
 class Training:
     """How long and how hard to train. One step is one batch."""
@@ -45,6 +48,8 @@ class Training:
     """Copies of every clip as it could also have been, beside the original."""
     changes: Literal["everything", "noise", "noise_pitch_speed"] = "everything"
     """What makes these copies: `augment.Augmenter` (other microphones and rooms), or `field_augment.FieldAugmenter`."""
+    perturbed: tuple[Perturbed, ...] = ()
+    """What `perturb.Perturbation` changes in every batch anew."""
     n_scenes: int = 0
     """Scenes in which nobody speaks (`train_host.scenes`), to learn what is no speech from."""
 

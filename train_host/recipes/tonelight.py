@@ -36,7 +36,7 @@ TONELIGHT: Final = Recipe(
     form="stream",
     build=network,
     training=Training(
-        steps=3600,
+        steps=3000,
         batch_size=64,
         crop_frames=240,
         learning_rate=2e-3,
@@ -44,6 +44,7 @@ TONELIGHT: Final = Recipe(
         label_smoothing=0.1,
         average=0.998,
         views=1,
+        perturbed=("tract", "colour", "style", "masks"),
         n_scenes=300,
     ),
 )

@@ -43,6 +43,10 @@ def _training(**changes: Any) -> dict[str, Any]:
     return {"training": replace(TONELIGHT.training, **changes)}
 
 
+def _perturbed(*left_out: str) -> dict[str, Any]:
+    return _training(perturbed=tuple(one for one in TONELIGHT.training.perturbed if one not in left_out))
+
+
 def _columns(*left_out: str) -> dict[str, Any]:
     return _features(columns=tuple(column for column in TONELIGHT.features.columns if column not in left_out))
 
@@ -54,6 +58,10 @@ VARIANTS: Final = {
         _without("rms-and-zcr", "RMS and ZCR", **_columns("rms", "zcr")),
         _without("level", "the running level that loudness is measured from", **_features(level_memory_s=0)),
         _without("copies", "copies as other microphones and rooms would have heard them", **_training(views=0)),
+        _without("tract", "vocal tracts of other lengths", **_perturbed("tract")),
+        _without("colour", "microphones of other colours", **_perturbed("colour")),
+        _without("style", "one corpus in the style of another", **_perturbed("style")),
+        _without("masks", "masks over time and bands", **_perturbed("masks")),
         _without("scenes", "scenes in which nobody speaks", build=_no_speech_logit, **_training(n_scenes=0)),
         _without("smoothing", "label smoothing", **_training(label_smoothing=0)),
         _without("average", "the moving average of the weights", **_training(average=0)),
