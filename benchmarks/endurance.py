@@ -46,6 +46,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from edge.bundle import default_bundle_path, load_bundle
+from edge.capture import CaptureSwitch
+from edge.clips import Clips
 from edge.config import demo_path
 from edge.daemon import Daemon
 from edge.errors import BundleError, SourceError
@@ -290,6 +292,8 @@ def day(folder: Path, out: Path) -> dict[str, Any]:
                 state=folder,
                 history=folder / "history.db",
                 mute=mute,
+                capture=CaptureSwitch(folder / "capture"),
+                clips=Clips(folder / "clips"),
                 bundle=None,
                 colours={},
             ),

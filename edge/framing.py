@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
@@ -34,9 +33,13 @@ class Framer:
         n_frames = max(0, (len(pending) - self.window_length) // self.hop_length + 1)
         # the remainder is copied, so that a long block is not kept alive by a few samples of it
         self._pending = pending[n_frames * self.hop_length :].copy()
-        if n_frames == 0:
-            return np.empty((0, self.window_length), np.float32)
-        return sliding_window_view(pending, self.window_length)[:: self.hop_length][:n_frames]
+        # an array over the same memory; `sliding_window_view` says the same in twenty times the time
+        step = pending.itemsize
+        frames: Float32 = np.ndarray(
+            (n_frames, self.window_length), np.float32, pending, 0, (self.hop_length * step, step)
+        )
+        frames.flags.writeable = False
+        return frames
 
     @property
     def n_pending(self) -> int:
@@ -64,18 +67,24 @@ class OffsetRemover:
         self._offset = 0.0
         self._n = 0
 
-    def push(self, frames: Float32) -> Float32:
-        """Take consecutive frames `(n_frames, window_length)`; return them without the offset."""
-        offsets = np.empty(len(frames), np.float32)
-        for i, mean in enumerate(frames.mean(axis=1, dtype=np.float32).tolist()):
+    def push(self, frames: Float32, out: Float32 | None = None) -> Float32:
+        """Take consecutive frames `(n_frames, window_length)`; return them without the offset, in `out` if given."""
+        offsets = []
+        for mean in means(frames).tolist():
             self._n += 1
             self._offset += (mean - self._offset) / min(self._n, self._memory)
-            offsets[i] = self._offset
-        return np.asarray(frames - offsets[:, None], np.float32)
+            offsets.append([self._offset])
+        return np.subtract(frames, np.array(offsets, np.float32).reshape(-1, 1), out=out)
+
+
+def means(frames: Float32) -> Float32:
+    """Mean of each frame, shape `(n_frames,)`; what `frames.mean(axis=1)` says, in a third of the time."""
+    total: Float32 = np.add.reduce(frames, axis=1, dtype=np.float32)
+    return total / np.float32(frames.shape[1])
 
 
 def level_db(frames: Float32) -> Float32:
     """Level of each frame in dB relative to full scale, shape `(n_frames,)`; DC is ignored, digital silence is -100."""
-    mean = frames.mean(axis=1, dtype=np.float32)
+    mean = means(frames)
     power = np.einsum("ij,ij->i", frames, frames) / np.float32(frames.shape[1]) - mean * mean
     return np.asarray(10.0 * np.log10(np.maximum(power, 1e-10)), np.float32)

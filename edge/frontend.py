@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from edge.framing import Framer, OffsetRemover, level_db
 from edge.gate import Edge, Gate, GateConfig
 
 Float32 = NDArray[np.float32]
+
+_AT_ONCE: Final = 64
+"""Frames taken at a time, so that a long block needs no more memory than a short one."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,10 @@ class FrontEnd:
         self._gate = Gate(gate, features.hop_ms)
         self._extractor = FeatureExtractor(features)
         self._delta_columns = features.slices.get("mfcc_delta")
+        # Frames that the gate may still reach back to (closed) or that wait for their chunk (open) lie between
+        # `_begin` and `_end`. With room for some more, they are seldom moved.
+        n_held = 4 * (self._gate.look_back + chunk_frames) + _AT_ONCE
+        self._frames: Float32 = np.empty((n_held, features.window_length), np.float32)
         self.reset()
 
     def reset(self) -> None:
@@ -70,7 +78,7 @@ class FrontEnd:
 
     def _forget_segment(self) -> None:
         self._gate.close()
-        self._held: Float32 = np.empty((0, self.config.window_length), np.float32)
+        self._begin = self._end = 0
         self._ready: Float32 = np.empty((0, self.config.n_features), np.float32)
         self._deltas = DeltaStage(self._delta_columns) if self._delta_columns is not None else None
         self._first_frame = 0
@@ -90,41 +98,45 @@ class FrontEnd:
 
     def push(self, samples: Float32) -> list[Chunk]:
         """Take samples `(n,)` at the configured rate; return what they complete."""
-        frames = self._offset.push(self._framer.push(samples))
+        frames = self._framer.push(samples)
         chunks: list[Chunk] = []
-        if len(frames) == 0:
-            return chunks
-        levels = level_db(frames)
-        # `_held` are frames that the gate may still reach back to (closed) or that wait for their chunk (open)
-        held = np.concatenate([self._held, frames])
-        end = len(self._held)
-        for level, edge in zip(levels, self._gate.push(levels.tolist()), strict=True):
-            end += 1
+        for start in range(0, len(frames), _AT_ONCE):
+            self._take(frames[start : start + _AT_ONCE], chunks)
+        return chunks
+
+    def _take(self, frames: Float32, chunks: list[Chunk]) -> None:
+        """Take the next few frames, and append to `chunks` what they complete."""
+        gate, held = self._gate, self._frames
+        if self._end + len(frames) > len(held):
+            n_held = self._end - self._begin
+            held[:n_held] = held[self._begin : self._end].copy()
+            self._begin, self._end = 0, n_held
+        levels = level_db(self._offset.push(frames, held[self._end : self._end + len(frames)])).tolist()
+        for edge in gate.push(levels):
+            self._end += 1
             self._n_frames += 1
-            self.level_db = float(level)
             if edge is Edge.OPEN:
-                n_before = min(self._gate.n_before, end - 1)
+                n_before = min(gate.n_before, self._end - 1 - self._begin)
                 self._first_frame = self._n_frames - 1 - n_before
                 self._n_given = 0
-                held, end = held[end - 1 - n_before :], n_before + 1
+                self._begin = self._end - 1 - n_before
             elif edge is Edge.CLOSE:
-                chunks += self._full_chunks(held[:end], end_of_segment=True)
+                chunks += self._full_chunks(held[self._begin : self._end], end_of_segment=True)
                 chunks.append(self._last_chunk())
                 # the next segment must not reach back into this one
-                held, end = held[end:], 0
-            if self._gate.is_open and end >= self.chunk_frames:
-                chunks += self._full_chunks(held[: self.chunk_frames])
-                held, end = held[self.chunk_frames :], end - self.chunk_frames
-        if not self._gate.is_open:
-            held = held[max(0, len(held) - self._gate.look_back) :]
-        self._held = held.copy()
-        return chunks
+                self._begin = self._end
+            if gate.is_open and self._end - self._begin >= self.chunk_frames:
+                chunks += self._full_chunks(held[self._begin : self._begin + self.chunk_frames])
+                self._begin += self.chunk_frames
+        if not gate.is_open:
+            self._begin = max(self._begin, self._end - gate.look_back)
+        self.level_db = levels[-1]
 
     def flush(self) -> list[Chunk]:
         """End of the stream or a gap in it: return the rest of an open segment and forget it. Statistics stay."""
         chunks: list[Chunk] = []
         if self._gate.is_open:
-            chunks += self._full_chunks(self._held, end_of_segment=True)
+            chunks += self._full_chunks(self._frames[self._begin : self._end], end_of_segment=True)
             chunks.append(self._last_chunk())
         # the next frame starts with the next sample, and the samples still waiting for a frame count as time, too
         self._n_earlier += self._n_frames * self.config.hop_length + self._framer.n_pending
@@ -152,7 +164,7 @@ class FrontEnd:
             rows = self._deltas.push(rows)
             if end_of_segment:
                 rows = np.concatenate([rows, self._deltas.finish()])
-        self._ready = np.concatenate([self._ready, rows])
+        self._ready = np.concatenate([self._ready, rows]) if len(self._ready) else rows
         while len(self._ready) >= self.chunk_frames:
             chunk, self._ready = self._ready[: self.chunk_frames], self._ready[self.chunk_frames :]
             yield self._chunk(chunk)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import logging
 import re
 import socket
-import ssl
 import sys
 import threading
 import time
@@ -35,6 +34,8 @@ from edge.mute import Mute
 from edge.observers import Health, Phase
 
 if TYPE_CHECKING:
+    import ssl
+
     from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
     from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
@@ -308,6 +309,8 @@ class MqttObserver:
     def _on_connect_fail(self, client: Client, _: Any) -> None:
         # paho does not hand over why, but calls from where it caught it
         error = sys.exc_info()[1]
+        import ssl  # late, here and below: 5 MB of memory that a daemon without a broker has no use for
+
         if isinstance(error, ssl.SSLCertVerificationError):
             why = f"its certificate cannot be trusted: {error.verify_message}; check mqtt.host and mqtt.ca_file"
         elif isinstance(error, ssl.SSLError):
@@ -435,6 +438,8 @@ def _tls_context(ca_file: str) -> ssl.SSLContext:
     """Raises:
     ConfigError: `ca_file` cannot be read or holds no certificate.
     """
+    import ssl
+
     try:
         return ssl.create_default_context(cafile=ca_file or None)
     except ssl.SSLError:

@@ -23,8 +23,6 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 import platformdirs
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge.config import SYSTEM_CONFIG
 from edge.errors import BundleError, one_line
@@ -65,6 +63,10 @@ class PublicKey:
 
     def has_signed(self, content: bytes, signature: bytes) -> bool:
         """Whether `signature` (64 bytes) is this key's signature of `content`."""
+        # late: 6 MB of memory, and a daemon checks signatures once in months if ever
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
         try:
             Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, content)
         except InvalidSignature:

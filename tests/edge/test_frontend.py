@@ -283,14 +283,23 @@ def test_reset_starts_a_new_stream():
 
 def test_what_is_held_does_not_grow():
     end = front_end()
-    most = 0
+    most, buffer = 0, end._frames
     for _ in range(15):
         for block in blocks(np.concatenate([silence(1), phrase(120, 140, 1)]), 800):
             end.push(block)
-            most = max(most, len(end._held))
+            most = max(most, end._end - end._begin)
     assert most <= max(end.chunk_frames, end._gate.look_back) + 5
     assert len(end._ready) < end.chunk_frames
-    assert end._held.base is None
+    assert end._frames is buffer
+
+
+def test_a_long_block_needs_no_more_memory_than_a_short_one():
+    """What is held and what is computed at a time has one length, however much comes at once."""
+    end = front_end()
+    n_bytes = end._frames.nbytes
+    end.push(np.concatenate([phrase(120, 140, 12), silence(20), phrase(200, 220, 12)]))
+    assert end._frames.nbytes == n_bytes
+    assert len(end._extractor._windowed) <= 2 * (end.chunk_frames + end._gate.look_back)
 
 
 @pytest.mark.parametrize("offset", [-0.2, 0.001, 0.05])

@@ -14,7 +14,7 @@ import audio_files
 import pytest
 
 from edge import config
-from edge.button import N_EQUAL, Debounce, MuteButton
+from edge.button import N_EQUAL, Debounce, mute_button
 from edge.cli import main
 from edge.errors import ConfigError
 from edge.health import read_report
@@ -109,7 +109,7 @@ def gpio(monkeypatch):
 
 def test_each_press_of_the_button_moves_the_switch_and_the_pin_is_given_back(gpio, tmp_path):
     mute = Mute(tmp_path / "mute")
-    button = MuteButton(17, mute)
+    button = mute_button(17, mute)
     wait_until(lambda: gpio.state(17) == ("in", 1))  # pulled up
     try:
         for expected in (True, False, True):
@@ -127,7 +127,7 @@ def test_each_press_of_the_button_moves_the_switch_and_the_pin_is_given_back(gpi
 
 def test_a_button_that_cannot_be_read_is_reported_and_stops_nothing(gpio, tmp_path, caplog):
     gpio.broken.add(17)
-    button = MuteButton(17, Mute(tmp_path / "mute"))
+    button = mute_button(17, Mute(tmp_path / "mute"))
     wait_until(lambda: caplog.messages)
     button.close()
     (line,) = caplog.messages
@@ -137,7 +137,7 @@ def test_a_button_that_cannot_be_read_is_reported_and_stops_nothing(gpio, tmp_pa
 def test_a_switch_that_cannot_be_kept_is_moved_by_the_button_too(gpio, tmp_path, caplog):
     mute = Mute(tmp_path / "file" / "mute")
     (tmp_path / "file").touch()
-    button = MuteButton(17, mute)
+    button = mute_button(17, mute)
     wait_until(lambda: gpio.state(17) == ("in", 1))
     time.sleep(0.1)
     gpio.levels[17] = 0

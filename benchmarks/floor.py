@@ -1,0 +1,126 @@
+"""How near is it to what this processor could do? Operations and bytes counted, and the floor they make.
+
+    python -m benchmarks.floor [--quick]
+
+Counted are the floating-point operations of a second of speech (100 frames) and of one invocation of the model, and
+the bytes that each array operation reads and writes. What the processor can do is measured in the same run: a matrix
+product of 512 x 512 in float32 for operations, a copy within the second-level cache for bytes. The floor is the longer
+of the two; what stands above it is numpy's and Python's cost of a call, and Fourier transforms that do not run as fast
+as matrix products.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from statistics import median
+
+import numpy as np
+
+from benchmarks.common import begin, table
+from edge.bench import interleaved
+from edge.bundle import Manifest, default_bundle_path, load_bundle
+from edge.classifier import Classifier
+from edge.features import FeatureConfig, FeatureExtractor
+from edge.framing import OffsetRemover, level_db
+from edge.gate import Gate
+
+SIZE = 512
+COPIED = 32_000  # floats: two arrays of 128 kB
+N_CALLS = 100
+
+
+def main() -> int:
+    """Print the table."""
+    args = begin("floor", __doc__)
+    bundle = load_bundle(default_bundle_path())
+    manifest = bundle.manifest
+    config, n = manifest.features, manifest.model.chunk_frames
+    rng = np.random.default_rng(0)
+    square = rng.standard_normal((SIZE, SIZE)).astype(np.float32)
+    source, target = np.ones(COPIED, np.float32), np.empty(COPIED, np.float32)
+    frames = (0.1 * rng.standard_normal((n, config.window_length))).astype(np.float32)
+    row = rng.standard_normal((n, config.n_features)).astype(np.float32)
+    extractor, classifier = FeatureExtractor(config), Classifier(bundle)
+    offset, gate = OffsetRemover(config.hop_ms), Gate(manifest.gate, config.hop_ms)
+    tasks = {
+        "product": lambda: square @ square,
+        "copy": _often(lambda: np.copyto(target, source)),
+        "cut": _often(lambda: list(gate.push(level_db(offset.push(frames)).tolist()))),
+        "features": _often(lambda: extractor.compute(frames)),
+        "model": _often(lambda: classifier.step(row)),
+    }
+    taken = {name: median(all_s) for name, all_s in interleaved(tasks, 5 if args.quick else 21).items()}
+    flops = 2 * SIZE**3 / taken["product"]
+    bytes_per_s = N_CALLS * 2 * source.nbytes / taken["copy"]
+    per_second = 1000 / config.hop_ms / n
+    rows = []
+    for name, what, (operations, n_bytes) in (
+        ("cut", "offset, level and gate", _cutting(config, n)),
+        ("features", "features", _features(config, n)),
+        ("model", "model", _model(bundle.model, manifest)),
+    ):
+        floor_s = max(operations / flops, n_bytes / bytes_per_s)
+        took_s = taken[name] / N_CALLS
+        counted = f"{per_second * operations / 1e6:.2f} M", f"{per_second * n_bytes / 1e6:.1f} MB"
+        took = f"{1000 * per_second * floor_s:.3f} ms", f"{1000 * per_second * took_s:.3f} ms"
+        rows.append([what, *counted, *took, f"{took_s / floor_s:.1f}x"])
+    print("### The floor, for a second of speech\n")
+    print(
+        f"This processor, in this run: {flops / 1e9:.0f} GFLOP/s in a matrix product, {bytes_per_s / 1e9:.0f} GB/s "
+        "read and written within its cache.\n"
+    )
+    print(table(["", "operations", "bytes", "floor", "measured", "above the floor"], rows))
+    return 0
+
+
+def _often(task: Callable[[], object]) -> Callable[[], None]:
+    def run() -> None:
+        for _ in range(N_CALLS):
+            task()
+
+    return run
+
+
+def _cutting(config: FeatureConfig, n: int) -> tuple[float, float]:
+    """Operations and bytes of `n` frames: two means, a difference, a sum of squares."""
+    samples = n * config.window_length
+    return 5 * samples, 4 * (5 * samples)
+
+
+def _features(config: FeatureConfig, n: int) -> tuple[float, float]:
+    """Operations and bytes of `n` frames of MFCC, RMS, ZCR and pitch; a transform counts for 2.5 N log2 N operations.
+
+    Bytes are those that must be read and written once by each step: frames, their windowed copy, the spectrum, its
+    power, the autocorrelation (8 bytes a number, as numpy computes it), mel, logarithm and cosine transform.
+    """
+    window, n_fft, mels = config.window_length, config.n_fft, config.n_mels
+    bins, lags = n_fft // 2 + 1, 168
+    fourier = 2.5 * n_fft * np.log2(n_fft)
+    operations = window * (1 + 2 + 3) + 2 * fourier + 3 * bins
+    operations += 2 * bins * mels + 4 * mels + 2 * mels * config.n_mfcc + 4 * lags
+    n_bytes = 4 * window * (2 + 1 + 1) + 4 * n_fft + 2 * 8 * bins + 3 * 4 * bins + 2 * 8 * n_fft
+    n_bytes += 4 * (6 * mels + config.n_mfcc + 4 * lags)
+    return n * operations, n * n_bytes + 4 * mels * (bins + config.n_mfcc)
+
+
+def _model(model: bytes, manifest: Manifest) -> tuple[float, float]:
+    """Operations and bytes of one invocation: products of its layers, and each layer's weights as often as it runs."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    # without the delegate, which hides the layers it took over
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(model_content=model, experimental_op_resolver_type=plain)
+    tensors = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
+    operations = n_bytes = 0.0
+    for operator in interpreter._get_ops_details():
+        if operator["op_name"] == "FULLY_CONNECTED":
+            weights, out = tensors[operator["inputs"][1]], tensors[operator["outputs"][0]]
+            operations += 2 * np.prod(out["shape"]) * weights["shape"][-1]
+            n_bytes += np.prod(weights["shape"]) * np.dtype(weights["dtype"]).itemsize
+    n_bytes += sum(2 * 4 * np.prod(state.shape) for state in manifest.model.states)  # in and out
+    return operations, n_bytes
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""What a step of the model costs in the runtimes there are, with the same network.
+
+    python -m benchmarks.model [--quick]
+
+The shipped bundle (8-bit weights), the same network unquantized in ai-edge-litert, both in TensorFlow's own
+interpreter, and the Keras network it is made from, called on half a second of frames. The unquantized network is
+untrained, which costs the same. One invocation takes 0.32 s of audio; the table says what half a second takes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.common import begin, table, times
+from edge.bench import interleaved
+from edge.bundle import Bundle, default_bundle_path, load_bundle
+from edge.classifier import Classifier
+
+N_CALLS = 200
+
+
+def main() -> int:
+    """Print the table."""
+    args = begin("model", __doc__)
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    import tensorflow as tf
+
+    from train_host.convert import convert
+    from train_host.recipes import find_recipe
+
+    bundle = load_bundle(default_bundle_path())
+    recipe, spec = find_recipe(bundle.manifest.recipe), bundle.manifest.model
+    call_s = spec.chunk_frames * bundle.manifest.features.hop_ms / 1000
+    with tempfile.TemporaryDirectory() as folder:
+        convert(recipe, None, "none", None, Path(folder))
+        unquantized = (Path(folder) / "model.tflite").read_bytes()
+    features = np.random.default_rng(0).standard_normal((spec.chunk_frames, bundle.manifest.features.n_features))
+    features = features.astype(np.float32)
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    network = recipe.build(bundle.manifest.features.n_features)
+    half = {
+        "features": tf.constant(np.resize(features, (1, 48, features.shape[1]))),
+        "valid": tf.ones((1, 48 // spec.frames_per_step)),
+    }
+
+    def steps(model: bytes) -> Callable[[], None]:
+        classifier = Classifier(Bundle(bundle.path, bundle.manifest, model))
+
+        def run() -> None:
+            for _ in range(N_CALLS):
+                classifier.step(features)
+
+        return run
+
+    tasks = {
+        "tonelight: ai-edge-litert, 8-bit weights": steps(bundle.model),
+        "ai-edge-litert, float32": steps(unquantized),
+        "TensorFlow's interpreter, 8-bit weights": _interpreter(tf, bundle.model),
+        "TensorFlow's interpreter, float32": _interpreter(tf, unquantized),
+        "Keras network called on 0.48 s": lambda: [network(half, training=False) for _ in range(3)],
+        "Keras predict on 0.48 s": lambda: [network.predict(half, verbose=0) for _ in range(3)],
+    }
+    taken = interleaved(tasks, 3 if args.quick else 11)
+    ours = next(iter(tasks))
+    rows = []
+    for name, all_s in taken.items():
+        # Keras is called on half a second itself, and seldom: it takes its time
+        scale = N_CALLS * call_s / 0.5 if "Keras" not in name else 3 * 0.48 / 0.5
+        scaled = [second / scale for second in all_s]
+        taken[name] = scaled
+        rows.append([name, f"{1000 * sorted(scaled)[len(scaled) // 2]:.3f} ms", f"{times(taken, name, ours):.1f}x"])
+    print("### Model, half a second of audio\n")
+    print(table(["runtime", "CPU", "against tonelight"], rows))
+    print(
+        f"Files: {len(bundle.model) / 1000:.0f} kB with 8-bit weights, {len(unquantized) / 1000:.0f} kB in float32.\n"
+    )
+    return 0
+
+
+def _interpreter(tf, model: bytes) -> Callable[[], None]:
+    interpreter = tf.lite.Interpreter(model_content=model, num_threads=1)
+    interpreter.allocate_tensors()
+    inputs = [(d["index"], np.zeros(d["shape"], np.float32)) for d in interpreter.get_input_details()]
+    outputs = [d["index"] for d in interpreter.get_output_details()]
+
+    def run() -> None:
+        for _ in range(N_CALLS):
+            for index, value in inputs:
+                interpreter.set_tensor(index, value)
+            interpreter.invoke()
+            for index in outputs:
+                interpreter.get_tensor(index)
+
+    return run
+
+
+if __name__ == "__main__":
+    sys.exit(main())

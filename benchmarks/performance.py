@@ -1,0 +1,129 @@
+"""Measure everything and write docs/performance.md.
+
+    python -m benchmarks.performance [--quick]
+
+Runs the other benchmarks of speed, one after the other, and `tonelight bench`. What a board gives with
+`tonelight bench --json > benchmarks/boards/pi-4.json` (pi-5, zero-2-w, jetson) gets a column of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+
+from benchmarks.common import begin, table
+
+ROOT = Path(__file__).parents[1]
+PARTS = ("floor", "features", "model", "path", "length")
+BOARDS = {"pi-4": "Pi 4", "pi-5": "Pi 5", "zero-2-w": "Zero 2 W", "jetson": "Jetson"}
+AIMS = {
+    "share_of_core": "1, then 0.4",
+    "model_half_second": "0.5, then 0.15",
+    "memory": "70, then 50",
+    "start": "1.0, then 0.5",
+    "event_after_hangover": "50, then 20",
+}
+METHOD = """\
+# What listening costs
+
+Made by `python -m benchmarks.performance{quick}`; nothing here is written by hand.
+
+CPU time is measured, not time on the clock, and in one thread. What is compared runs in turns within one process, and a
+ratio is the median of the ratios of the rounds, so that a busy moment strikes both sides; the costs beside it are those
+of this machine in this hour, and higher the busier it is. The sound is the demo recording that comes along: speech with
+its pauses. Load of the machine during the run: {load}.
+"""
+
+
+def main() -> int:
+    """Run all and write the document."""
+    args = begin("performance", __doc__)
+    quick = ["--quick"] if args.quick else []
+    print("tonelight bench ...", flush=True)
+    here = json.loads(_said("-m", "edge", "bench", "--json"))
+    text = METHOD.format(quick="".join(f" {word}" for word in quick), load=here["load"]) + f"\n{_machines(here)}\n"
+    out = ROOT / "docs" / "performance.md"
+    for part in PARTS:
+        print(f"benchmarks.{part} ...", flush=True)
+        text += _said("-m", f"benchmarks.{part}", *quick).strip() + "\n\n"
+        # after each part: what is there after an hour stands, whatever becomes of the rest
+        out.write_text(text.rstrip() + "\n", encoding="utf-8")
+    print(out)
+    return 0
+
+
+def _said(*arguments: str) -> str:
+    """What a command prints; its complaints go to the terminal."""
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(arguments)} has failed")
+    return done.stdout
+
+
+def _machines(here: dict[str, Any]) -> str:
+    """The table of `tonelight bench` on this machine and on boards."""
+    boards = {name: _board(name) for name in BOARDS}
+    rows = []
+    for name, figure in here["figures"].items():
+        measured = [_shown(board, name) for board in boards.values()]
+        rows.append([f"{figure['what']} ({figure['unit']})", AIMS.get(name, ""), _shown(here, name), *measured])
+    rows.append(
+        ["installed size of the device side (MB)", "250, then 160", f"{footprint_mb():.0f}", *[""] * len(boards)]
+    )
+    about = (
+        f"Here: {here['machine']}; Python {here['python']}, numpy {here['numpy']}, {here['runtime']}, {here['bundle']}."
+    )
+    return (
+        "## On the device: `tonelight bench`\n\n"
+        f"{about} Aims are upper limits on x86-64; start-up is on the clock, so that it says little on a busy machine. "
+        "A board that is not measured gets its column by `tonelight bench --json > benchmarks/boards/NAME.json` with "
+        f"NAME one of {', '.join(BOARDS)}.\n\n" + table(["", "aim", "here", *BOARDS.values()], rows)
+    )
+
+
+def _board(name: str) -> dict[str, Any] | None:
+    path = ROOT / "benchmarks" / "boards" / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _shown(measured: dict[str, Any] | None, name: str) -> str:
+    if measured is None or name not in measured["figures"]:
+        return "not measured"
+    return f"{measured['figures'][name]['value']:.3g}"
+
+
+def footprint_mb() -> float:
+    """Megabytes of tonelight's device side and all that it needs, without compiled Python.
+
+    Counted from the files of the installed distributions, so that what else is installed does not matter.
+    """
+    seen: dict[str, int] = {}
+    waiting = ["tonelight"]
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        if name in seen:
+            continue
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:
+            seen[name] = 0
+            continue
+        paths = [Path(str(found.locate_file(file))) for file in found.files or []]
+        seen[name] = sum(path.stat().st_size for path in paths if path.suffix != ".pyc" and path.is_file())
+        required = map(Requirement, found.requires or [])
+        waiting += [one.name for one in required if one.marker is None or one.marker.evaluate({"extra": ""})]
+    # installed for development it is only linked; the bundle comes with it
+    folders = (ROOT / "edge", ROOT / "models")
+    own = sum(p.stat().st_size for folder in folders for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc")
+    return (sum(seen.values()) + own) / 1e6
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""The benchmarks of speed run and print what they promise; how fast it is, no test says."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+needs_tensorflow = pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="needs tensorflow")
+
+
+def run(part: str) -> list[list[list[str]]]:
+    """The rows of each table that `python -m benchmarks.<part> --quick` prints, without the head."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{part}", "--quick"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    tables = re.findall(r"(?:^\|.*\n)+", done.stdout, re.MULTILINE)
+    return [[[cell.strip() for cell in row.split("|")[1:-1]] for row in one.splitlines()[2:]] for one in tables]
+
+
+def number(cell: str) -> float:
+    """Of "3.2 ms" or "1.5x"."""
+    return float(re.match(r"[-+]?[\d.]+", cell)[0])
+
+
+def test_the_floor_is_below_what_is_measured() -> None:
+    """Nothing can be faster than the processor."""
+    (rows,) = run("floor")
+    assert [row[0] for row in rows] == ["offset, level and gate", "features", "model"]
+    for row in rows:
+        assert 0 < number(row[3]) < number(row[4])
+        assert number(row[5]) > 1
+
+
+def test_a_day_in_short() -> None:
+    (rows,) = run("length")
+    assert [row[0] for row in rows] == [f"minute {n}" for n in (1, 2, 6, 12, 24)]
+    # memory does not grow: a day of it would be thousands of megabytes if anything were kept
+    assert all(number(row[3]) < 5 for row in rows)
+
+
+@pytest.mark.slow
+def test_features_beside_other_libraries() -> None:
+    peers, by_block, by_hop = run("features")
+    assert {row[1] for row in peers} >= {"python_speech_features", "librosa", "kaldi-native-fbank (C++)"}
+    for row in peers:
+        assert row[3] == "not installed" or min(number(cell) for cell in row[2:]) > 0
+    assert "not installed" not in {row[3] for row in peers if "librosa" in row[1]}  # it is among the tools of the tests
+    assert by_block[0][2] == "1.00x"
+    assert len(by_block) == 9
+    assert [row[0] for row in by_hop] == ["5 ms", "10 ms", "20 ms"]
+
+
+@pytest.mark.slow
+@needs_tensorflow
+def test_the_model_beside_other_runtimes() -> None:
+    (rows,) = run("model")
+    assert len(rows) == 6
+    assert rows[0][2] == "1.0x"
+    assert min(number(row[1]) for row in rows) > 0
+
+
+@pytest.mark.slow
+@needs_tensorflow
+def test_the_path_beside_the_usual_way() -> None:
+    usual, by_block, by_microphones = run("path")
+    assert [row[2] for row in (usual[0], by_microphones[0])] == ["1x", "1.00x"]
+    assert len(usual) == 3
+    assert "20 ms" in [row[0] for row in by_block]
+    assert [row[0] for row in by_microphones] == ["1", "2", "4", "8"]
