@@ -3,8 +3,8 @@
     CACHE/amd64-<what it was made of>/    Debian and its kernel, from this machine's own apt sources
     CACHE/amd64-<...>-<...>.img           the same with tonelight, made anew when tonelight changes
 
-CACHE is $TONELIGHT_BOARD, or ~/.cache/tonelight/board. Everything comes from Debian's packages and the lock file;
-gpio-sim, which Debian's kernel lacks, is compiled from the kernel's own source package.
+CACHE is ~/.cache/tonelight/board ($XDG_CACHE_HOME instead of ~/.cache, where it is set). Everything comes from Debian's
+packages and the lock file; gpio-sim, which Debian's kernel lacks, is compiled from the kernel's own source package.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def build() -> Image:
         Missing: a program, a package, or the right to use it is not to be had here.
     """
     _check()
-    cache = Path(os.environ.get("TONELIGHT_BOARD") or Path.home() / ".cache/tonelight/board")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tonelight/board"
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -52,8 +52,11 @@ def say(board: Machine, phrase: str) -> None:
 def hear(board: Machine, phrase: str) -> list[dict[str, Any]]:
     """Say it once, and wait for what the log gets of it."""
     before = n_events(board)
+    board.run("touch /run/board/asked")
     say(board, phrase)
-    board.until(f"test $(tonelight history --json | wc -l) -gt {before}")
+    # asking takes an emulated board seconds: only when there is something new
+    written = "test /var/lib/tonelight/history.db-wal -nt /run/board/asked && touch /run/board/asked"
+    board.until(f"{written} && test $(tonelight history --json | wc -l) -gt {before}")
     return events(board)[before:]
 
 

@@ -62,8 +62,8 @@ class Machine:
         path = Path(self._sockets) / "agent"
         path.unlink(missing_ok=True)
         command = [
-            *("nice", "-n", "3", "qemu-system-x86_64", "-M", "q35", "-cpu", "Nehalem"),
-            *("-accel", "tcg,thread=single,tb-size=512", "-icount", "shift=0,sleep=on", "-smp", "1", "-m", "1024"),
+            *("qemu-system-x86_64", "-M", "q35", "-cpu", "Nehalem"),
+            *("-accel", "tcg,thread=single,tb-size=512", "-icount", "shift=0,sleep=off", "-smp", "1", "-m", "1024"),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console"),
             *("-kernel", self.image.kernel, "-initrd", self.image.initrd, "-append", _KERNEL_OPTIONS),

@@ -42,7 +42,7 @@ def main() -> int:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "tests/board", *sys.argv[1:]],
             cwd=ROOT,
-            env=os.environ | {"TONELIGHT_BOARD_ALL": "1", "TONELIGHT_BOARD_FIGURES": str(measured)},
+            env=os.environ | {"TONELIGHT_BOARD": "1", "TONELIGHT_BOARD_FIGURES": str(measured)},
         )
         figures = json.loads(measured.read_text()) if measured.exists() else {}
     print(table(figures))

@@ -15,16 +15,16 @@ from board_image import Image
 from board_machine import Machine
 from signed import Maker
 
-ALL = "TONELIGHT_BOARD_ALL"
+WANTED = "TONELIGHT_BOARD"
 FIGURES = "TONELIGHT_BOARD_FIGURES"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if "image" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.board)
-            if item.get_closest_marker("long") and not os.environ.get(ALL):
-                item.add_marker(pytest.mark.skip(reason=f"takes long: `make board`, or {ALL}=1"))
+            if os.environ.get(WANTED) != "1":
+                item.add_marker(pytest.mark.skip(reason=f"takes long, and root: `make board`, or {WANTED}=1"))
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-import pytest
 from board_life import active, begin_to_listen, hear, install
 from board_machine import Machine
 from signed import Maker
-
-pytestmark = pytest.mark.long
 
 
 def refused(board: Machine, bundle: Path) -> str:

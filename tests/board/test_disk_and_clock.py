@@ -1,10 +1,7 @@
 """A disk that is full, and a clock that jumps."""
 
-import pytest
 from board_life import begin_to_listen, events, hear, lights, n_events, restarts, say, uptime_s
 from board_machine import Machine
-
-pytestmark = pytest.mark.long
 
 NOW = "date -u +%Y-%m-%dT%H:%M:%S"
 

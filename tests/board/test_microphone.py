@@ -1,10 +1,7 @@
 """A microphone that is pulled out, silent or not wanted."""
 
-import pytest
 from board_life import LISTENS, begin_to_listen, hear, lights, restarts, said_at_s, uptime_s
 from board_machine import Machine
-
-pytestmark = pytest.mark.long
 
 IS_LIT = "test $(cat /sys/devices/platform/gpio-sim.0/gpiochip*/sim_gpio{}/value) = 1"
 FAULT = 'grep -q \'"phase":"fault"\' /run/tonelight/health.json'

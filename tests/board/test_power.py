@@ -7,8 +7,6 @@ from board_life import active, begin_to_listen, events, install, say
 from board_machine import Machine
 from signed import Maker
 
-pytestmark = pytest.mark.long
-
 
 @pytest.mark.parametrize("seed", range(4))
 def test_while_the_log_is_written(board: Machine, seed: int) -> None:

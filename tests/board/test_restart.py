@@ -1,10 +1,7 @@
 """A daemon that hangs or dies is back soon."""
 
-import pytest
 from board_life import begin_to_listen, hear, restarts
 from board_machine import Machine
-
-pytestmark = pytest.mark.long
 
 
 def test_what_hangs_is_started_anew(board: Machine) -> None:

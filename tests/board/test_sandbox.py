@@ -7,8 +7,6 @@ import pytest
 from board_life import begin_to_listen
 from board_machine import Machine
 
-pytestmark = pytest.mark.long
-
 # The unit as it is installed, but for what it starts.
 PROBE = """
 sed -e 's|^ExecStart=.*|ExecStart=/opt/tonelight/bin/python /board/probe.py|' \\
