@@ -116,14 +116,6 @@ class Machine:
             self.run(f"base64 -d <<<{text[start : start + 60_000]} >>/run/board/put.tar")
         self.run(f"tar -C /run/board/put --no-same-owner -xf /run/board/put.tar && mv /run/board/put/* {into}")
 
-    def shut_down(self) -> None:
-        """As `poweroff` does."""
-        assert self._qemu is not None
-        with suppress(BoardError):
-            self._ask("systemctl poweroff")
-        self._qemu.wait(PATIENCE_S)
-        self.cut_power()
-
     def cut_power(self) -> None:
         """Off, now: what the board had not written to its disk is lost."""
         if self._line is not None:
