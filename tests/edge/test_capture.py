@@ -1,6 +1,7 @@
 """Keeping clips: the switch, the light that shows it, the daemon that makes them, and what none of them may do."""
 
-import importlib
+# ruff: noqa: F401, F811 (a fixture is used by its name)
+
 import json
 import logging
 import re
@@ -19,6 +20,7 @@ import msgspec
 import numpy as np
 import pytest
 import soundfile
+from emulated_pins import gpio
 from observed import event, health
 
 from edge import capture, config
@@ -573,16 +575,6 @@ def wait_until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < end_s
         time.sleep(0.01)
-
-
-@pytest.fixture
-def gpio(monkeypatch):
-    """The emulated pins, as `import RPi.GPIO` finds them; fresh for each test."""
-    for name in [name for name in sys.modules if name.split(".")[0] in ("RPi", "Jetson", "lgpio")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.syspath_prepend(str(Path(__file__).with_name("emulated")))
-    monkeypatch.setenv("LG_WD", "/tmp")
-    return importlib.import_module("RPi.GPIO")
 
 
 def press(gpio, pin: int, has_done: Callable[[], object]) -> None:

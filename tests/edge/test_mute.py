@@ -1,6 +1,7 @@
 """The mute switch: a file, a button on an emulated pin, and the commands with the real program and a real device."""
 
-import importlib
+# ruff: noqa: F401, F811 (a fixture is used by its name)
+
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import audio_files
 import pytest
+from emulated_pins import gpio
 
 from edge import config
 from edge.button import N_EQUAL, Debounce, mute_button
@@ -95,16 +97,6 @@ def test_a_press_counts_once_however_the_contact_bounces():
     assert presses("uuuddduuuddduuu") == [5, 11]
     assert presses("uuuuduuuudduuuu") == []  # a spark is no press
     assert presses("ddddddduuuddd") == [12]  # down from the start: it was not pressed
-
-
-@pytest.fixture
-def gpio(monkeypatch):
-    """The emulated pins, as `import RPi.GPIO` finds them; fresh for each test."""
-    for name in [name for name in sys.modules if name.split(".")[0] in ("RPi", "Jetson", "lgpio")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.syspath_prepend(str(Path(__file__).with_name("emulated")))
-    monkeypatch.setenv("LG_WD", "/tmp")
-    return importlib.import_module("RPi.GPIO")
 
 
 def test_each_press_of_the_button_moves_the_switch_and_the_pin_is_given_back(gpio, tmp_path):
