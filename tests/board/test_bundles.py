@@ -1,4 +1,4 @@
-"""Models for a board: what is refused, what is taken up, and what is left again."""
+"""Models for a board: what is refused, and what is taken up."""
 
 from pathlib import Path
 
@@ -37,17 +37,3 @@ def test_taken_up_and_no_older_one(board: Machine, maker: Maker) -> None:
     assert heard["model"] == "test-0.0.3"
     assert "is older than test-0.0.3" in refused(board, maker.make("0.0.2"))
     board.until("journalctl -b -u tonelight | grep -q 'test-0.0.3 has got through its probation'")
-
-
-def test_one_with_which_it_dies_is_left(board: Machine, maker: Maker) -> None:
-    """Whatever ends the daemon again and again, be it the model or not."""
-    begin_to_listen(board)
-    good = active(board)
-    install(board, maker, "0.0.4")
-    for _ in range(3):
-        board.run("kill -KILL $(systemctl show -P MainPID tonelight)")
-        begin_to_listen(board)
-    assert f"test-0.0.4 did not get through 3 starts: back to {good}" in board.journal()
-    assert active(board) == good
-    [heard] = hear(board, "kettle")
-    assert heard["model"] == good
