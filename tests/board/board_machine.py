@@ -2,7 +2,8 @@
 
 Its clock is counted in instructions, a thousand million of them to the second: where this machine is slow or busy, the
 board's time goes slower, too. So no sample is missed because of the machine that a board is emulated on, and its
-figures are those of a processor that does one instruction per nanosecond. That rules out KVM, which is real time.
+figures are about those of a processor that does one instruction per nanosecond. Where the board has nothing to do, its
+clock jumps to what it waits for next. That rules out KVM, which is real time.
 """
 
 from __future__ import annotations
