@@ -4,7 +4,7 @@
 
 Each library computes what it has of our descriptors, with our settings, on a clip of the demo recording of the length
 that is usual, and on a long one. The same is asked of ours: these descriptors of every frame of the whole clip, no
-gate, no offset removed, no level followed. Beside it stands what the board does, which has more to do: offset and level
+gate, no offset removed, no level followed, by an extractor that is made once, as it is used. Beside it stands what the board does, which has more to do: offset and level
 as well, and groups of a chunk instead of the whole. `pip install python_speech_features librosa
 kaldi-native-fbank opensmile` for all of the rows; none of them is needed by tonelight. openSMILE computes other and
 more descriptors (eGeMAPS, 25 of them), and its licence allows no commercial product: it is measured, not used.
@@ -43,7 +43,7 @@ def main() -> int:
     def compared(clip: np.ndarray) -> list[list[str]]:
         def ours(*columns: Column) -> tuple[Callable[[], None], Callable[[], None]]:
             config = msgspec.structs.replace(manifest.features, columns=columns)
-            plain = msgspec.structs.replace(config, level_memory_s=0)
+            plain = FeatureExtractor(msgspec.structs.replace(config, level_memory_s=0))
             return lambda: _extract(plain, clip), lambda: _extract_as_on_board(config, clip, chunk)
 
         pairs = {
@@ -103,8 +103,9 @@ def main() -> int:
     return 0
 
 
-def _extract(config: FeatureConfig, samples: np.ndarray) -> None:
-    FeatureExtractor(config).compute(Framer(config.window_length, config.hop_length).push(samples))
+def _extract(extractor: FeatureExtractor, samples: np.ndarray) -> None:
+    config = extractor.config
+    extractor.compute(Framer(config.window_length, config.hop_length).push(samples))
 
 
 def _extract_as_on_board(config: FeatureConfig, samples: np.ndarray, chunk: int) -> None:
