@@ -4,10 +4,11 @@
 
 Each library computes what it has of our descriptors, with our settings, on a clip of the demo recording of the length
 that is usual, and on a long one. The same is asked of ours: these descriptors of every frame of the whole clip, no
-gate, no offset removed, no level followed, by an extractor that is made once, as it is used. Beside it stands what the board does, which has more to do: offset and level
-as well, and groups of a chunk instead of the whole. `pip install python_speech_features librosa
-kaldi-native-fbank opensmile` for all of the rows; none of them is needed by tonelight. openSMILE computes other and
-more descriptors (eGeMAPS, 25 of them), and its licence allows no commercial product: it is measured, not used.
+gate, no offset removed, no level followed, by an extractor that is made once, as it is used. Beside it stands what the
+board does, which has more to do: offset and level as well, and groups of a chunk instead of the whole. `pip install
+python_speech_features librosa kaldi-native-fbank opensmile` for all of the rows; none of them is needed by tonelight.
+openSMILE computes other and more descriptors (eGeMAPS, 25 of them), and its licence allows no commercial product: it is
+measured, not used.
 """
 
 from __future__ import annotations
