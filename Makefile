@@ -18,7 +18,7 @@ VENV_ARGS := $(if $(filter pi%,$(TARGET)),--system-site-packages)
 # Without a working Python, or in a checkout that was moved since, the environment is made anew.
 $(shell test -x $(BIN)/python && grep -qxF '$(CURDIR)' $(VENV)/made 2>/dev/null || rm -f $(VENV)/made)
 
-.PHONY: help run page test check demo lock clean
+.PHONY: help run page test board check demo lock clean
 .DELETE_ON_ERROR:
 
 help: ## show this list (the default)
@@ -32,6 +32,9 @@ page: $(VENV)/device.stamp $(VENV)/tonelight.stamp ## the same, and to be seen a
 
 test: $(VENV)/workstation.stamp $(VENV)/tonelight.stamp ## run all the tests, of device side and workstation side
 	@$(BIN)/python -m pytest
+
+board: $(VENV)/workstation.stamp $(VENV)/tonelight.stamp ## the long tests on emulated boards, for docs/reliability.md (root)
+	@$(BIN)/python -m tests.board.board_report
 
 check: $(VENV)/workstation.stamp $(VENV)/tonelight.stamp ## lint, formatting, types
 	@$(BIN)/ruff check .

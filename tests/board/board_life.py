@@ -1,0 +1,100 @@
+"""What tests do with a board: wait until it listens, say something, look at its lights and into its log."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+from board_image import GUEST, phrases
+from board_machine import Machine
+from signed import Maker
+
+from edge.bundle import default_bundle_path, load_bundle
+from edge.events import Detection
+from edge.pipeline import Pipeline
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+LINES = {line: name for name, line in tomllib.loads((GUEST / "config.toml").read_text())["leds"]["pins"].items()}
+LISTENS = 'grep -q \'"phase":"listening".*"n_blocks":[1-9]\' /run/tonelight/health.json'
+
+
+def begin_to_listen(board: Machine) -> None:
+    """Wait until the daemon that runs now has taken sound."""
+    board.until(f'{LISTENS} && grep -q "\\"pid\\":$(systemctl show -P MainPID tonelight)," /run/tonelight/health.json')
+
+
+def restarts(board: Machine) -> int:
+    """How often systemd has started the service anew since the boot."""
+    return int(board.run("systemctl show -P NRestarts tonelight"))
+
+
+def events(board: Machine) -> list[dict[str, Any]]:
+    """What is in the log, oldest first."""
+    return [json.loads(line) for line in board.run("tonelight history --json").splitlines()]
+
+
+def n_events(board: Machine) -> int:
+    return len(events(board)) if board.does("test -e /var/lib/tonelight/history.db") else 0
+
+
+def say(board: Machine, phrase: str) -> None:
+    """Say it once, and wait until it has been said."""
+    board.run(f"cp /board/phrases/{phrase}.raw /run/board/new && mv /run/board/new /run/board/say")
+    board.until("! test -e /run/board/say")
+
+
+def hear(board: Machine, phrase: str) -> list[dict[str, Any]]:
+    """Say it once, and wait for what the log gets of it."""
+    before = n_events(board)
+    board.run("touch /run/board/asked")
+    say(board, phrase)
+    # asking takes an emulated board seconds: only when there is something new
+    written = "test /var/lib/tonelight/history.db-wal -nt /run/board/asked && touch /run/board/asked"
+    board.until(f"{written} && test $(tonelight history --json | wc -l) -gt {before}")
+    return events(board)[before:]
+
+
+def expected(phrase: str) -> list[Detection]:
+    """What the same pipeline makes of the phrase on this machine."""
+    pipeline = Pipeline(load_bundle(default_bundle_path()))
+    said = [*pipeline.push(phrases()[phrase]), *pipeline.flush()]
+    return [event for event in said if isinstance(event, Detection)]
+
+
+def lights(board: Machine) -> list[tuple[float, str, bool]]:
+    """Every change of the lights since the boot: seconds since then, whose light, and whether it is lit now."""
+    changes = [line.split() for line in board.run("cat /run/board/lines").splitlines()]
+    return [(float(at), LINES[int(line)], value == "1") for at, line, value in changes]
+
+
+def uptime_s(board: Machine) -> float:
+    """Seconds since the board's kernel began."""
+    return float(board.run("cut -d' ' -f1 /proc/uptime"))
+
+
+def said_at_s(board: Machine, words: str) -> list[float]:
+    """When the service said `words` in this boot, in seconds since the boot."""
+    lines = [line for line in board.journal(n_lines=2000).splitlines() if words in line]
+    return [float(re.findall(r"\[\s*([\d.]+)\]", line)[0]) for line in lines]
+
+
+def active(board: Machine) -> str:
+    """The id of the bundle that is to listen."""
+    [line] = [line for line in board.run("tonelight model list").splitlines() if line.startswith("->")]
+    return line.split()[1]
+
+
+def install(board: Machine, maker: Maker, version: str) -> None:
+    """Bring a bundle whose maker the board trusts, and wait until the daemon listens with it."""
+    bundle = maker.make(version)
+    board.put(maker.public, "/etc/tonelight/keys/anna.pub")
+    board.put(bundle, "/root/bundle")
+    board.run("tonelight model install /root/bundle --allow-downgrade && systemctl reload tonelight")
+    board.until(f"journalctl -b -u tonelight | grep -q 'reloaded: {bundle.name} listens'")
+    begin_to_listen(board)

@@ -1,0 +1,69 @@
+"""What the tests on emulated boards share: the disk, a board of x86-64 that runs, and the figures it gave."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import board_image
+import pytest
+from board_image import Image
+from board_machine import Machine
+from signed import Maker
+
+WANTED = "TONELIGHT_BOARD"
+FIGURES = "TONELIGHT_BOARD_FIGURES"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "image" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.board)
+            if os.environ.get(WANTED) != "1":
+                item.add_marker(pytest.mark.skip(reason=f"takes long, and root: `make board`, or {WANTED}=1"))
+
+
+@pytest.fixture(scope="session")
+def image() -> Image:
+    """The disk for a board; skips the test where there can be none."""
+    try:
+        return board_image.build()
+    except board_image.Missing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    """For disks, which are large and need not outlive the tests, unlike pytest's own folders."""
+    path = Path(tempfile.mkdtemp(prefix="board-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def board(image: Image, folder: Path) -> Iterator[Machine]:
+    """A board that was switched on for the first time. All tests have the same one, as starting it takes its time."""
+    with Machine(image, folder) as machine:
+        machine.start()
+        yield machine
+
+
+@pytest.fixture(scope="session")
+def maker(tmp_path_factory: pytest.TempPathFactory) -> Maker:
+    """Makes bundles, which a board accepts once it was given `maker.public`."""
+    return Maker(tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture(scope="session")
+def figures() -> Iterator[dict[str, float]]:
+    """What was measured, for docs/reliability.md; written to the file that $TONELIGHT_BOARD_FIGURES names."""
+    measured: dict[str, float] = {}
+    yield measured
+    for name, value in measured.items():
+        print(f"\n{name}: {value:g}", end="")
+    if path := os.environ.get(FIGURES):
+        Path(path).write_text(json.dumps(measured))

@@ -1,0 +1,39 @@
+"""Models for a board: what is refused, and what is taken up."""
+
+from pathlib import Path
+
+from board_life import active, begin_to_listen, hear, install
+from board_machine import Machine
+from signed import Maker
+
+
+def refused(board: Machine, bundle: Path) -> str:
+    """Bring the bundle to the board, try to install it, and return why not: one line, and nothing has changed."""
+    board.put(bundle, "/root/bundle")
+    before = active(board)
+    said = board.run("tonelight model install /root/bundle && exit 9; test $? = 1")
+    assert active(board) == before
+    assert len(said.splitlines()) == 1, said
+    return said
+
+
+def test_refused(board: Machine, maker: Maker) -> None:
+    begin_to_listen(board)
+    assert "was not given" in refused(board, maker.make("0.0.2"))
+    board.put(maker.public, "/etc/tonelight/keys/anna.pub")
+    assert "is not signed" in refused(board, maker.make("0.0.2", signed=False))
+    damaged = maker.make("0.0.2")
+    model = bytearray((damaged / "model.tflite").read_bytes())
+    model[len(model) // 2] ^= 1
+    (damaged / "model.tflite").write_bytes(model)
+    assert "model.tflite" in refused(board, damaged)
+    assert active(board) == "tonelight-0.1.0"
+
+
+def test_taken_up_and_no_older_one(board: Machine, maker: Maker) -> None:
+    begin_to_listen(board)
+    install(board, maker, "0.0.3")
+    [heard] = hear(board, "kettle")
+    assert heard["model"] == "test-0.0.3"
+    assert "is older than test-0.0.3" in refused(board, maker.make("0.0.2"))
+    board.until("journalctl -b -u tonelight | grep -q 'test-0.0.3 has got through its probation'")

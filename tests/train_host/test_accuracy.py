@@ -1,0 +1,32 @@
+"""The committed results: what docs/accuracy.md is made from."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from train_host import report
+from train_host.evaluate import adaptation
+from train_host.evaluate.result import RESULT, load_all
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "accuracy.md"
+RESULTS = DOCUMENT.with_suffix("") / "results"
+LARGEST_BYTES = 100_000
+
+
+def test_the_document_is_made_of_the_committed_results(tmp_path):
+    again = tmp_path / DOCUMENT.name
+    report.write(load_all(RESULTS), again, adaptation.load_all(RESULTS))
+    assert again.read_text() == DOCUMENT.read_text(), (
+        "tonelight-train evaluate --phase report --out docs/accuracy/results --report docs/accuracy.md"
+    )
+    drawn = {path.name for path in again.with_suffix("").glob("*.png")}
+    assert drawn == {path.name for path in DOCUMENT.with_suffix("").glob("*.png")}
+
+
+def test_results_are_small_and_name_no_recording():
+    for path in RESULTS.rglob(RESULT):
+        content = path.read_text()
+        assert len(content) < LARGEST_BYTES
+        assert ".wav" not in content.lower()
