@@ -2,10 +2,13 @@
 
     python -m benchmarks.features [--quick]
 
-Each library computes what it has of our descriptors, with our settings, on the demo recording; ours are computed
-as on a board, in groups of a chunk, for every frame (no gate). `pip install python_speech_features librosa
-kaldi-native-fbank opensmile` for all of the rows; none of them is needed by tonelight. openSMILE computes other and
-more descriptors (eGeMAPS, 25 of them), and its licence allows no commercial product: it is measured, not used.
+Each library computes what it has of our descriptors, with our settings, on a clip of the demo recording of the length
+that is usual, and on a long one. The same is asked of ours: these descriptors of every frame of the whole clip, no
+gate, no offset removed, no level followed, by an extractor that is made once, as it is used. Beside it stands what the
+board does, which has more to do: offset and level as well, and groups of a chunk instead of the whole. `pip install
+python_speech_features librosa kaldi-native-fbank opensmile` for all of the rows; none of them is needed by tonelight.
+openSMILE computes other and more descriptors (eGeMAPS, 25 of them), and its licence allows no commercial product: it is
+measured, not used.
 """
 
 from __future__ import annotations
@@ -26,41 +29,52 @@ from edge.sources import SAMPLE_RATE_HZ
 
 BLOCKS_MS = (5, 10, 20, 50, 100, 500, 1000, 5000)
 HOPS_MS = (5, 10, 20)
+CLIP_S, LONG_S = 3, 60
 
 
 def main() -> int:
     """Print the tables."""
     args = begin("features", __doc__)
     n_rounds = 5 if args.quick else 21
-    samples = demo()[: (8 if args.quick else 60) * SAMPLE_RATE_HZ]
+    samples = demo()[: (8 if args.quick else LONG_S) * SAMPLE_RATE_HZ]
     seconds = len(samples) / SAMPLE_RATE_HZ
     manifest = load_bundle(default_bundle_path()).manifest
     chunk = manifest.model.chunk_frames
 
-    def ours(*columns: Column) -> Callable[[], None]:
-        return lambda: _extract(msgspec.structs.replace(manifest.features, columns=columns), samples, chunk)
+    def compared(clip: np.ndarray) -> list[list[str]]:
+        def ours(*columns: Column) -> tuple[Callable[[], None], Callable[[], None]]:
+            config = msgspec.structs.replace(manifest.features, columns=columns)
+            plain = FeatureExtractor(msgspec.structs.replace(config, level_memory_s=0))
+            return lambda: _extract(plain, clip), lambda: _extract_as_on_board(config, clip, chunk)
 
-    pairs = {
-        "MFCC + energy": (ours("mfcc", "rms"), {"python_speech_features": _psf(samples)}),
-        "MFCC": (ours("mfcc"), {"kaldi-native-fbank (C++)": _kaldi(samples)}),
-        "MFCC + RMS + ZCR": (ours("mfcc", "rms", "zcr"), {"librosa": _librosa(samples, pitch=False)}),
-        "MFCC + RMS + ZCR + pitch": (
-            ours(*manifest.features.columns),
-            {"librosa, with yin": _librosa(samples, pitch=True), "openSMILE eGeMAPS (C++)": _opensmile(samples)},
-        ),
-    }
-    rows = []
-    for what, (mine, peers) in pairs.items():
-        there = {name: peer for name, peer in peers.items() if peer is not None}
-        taken = interleaved({"tonelight": mine, **there}, n_rounds)
-        for name in peers:
-            if name in there:
-                cost = per_second(taken["tonelight"], seconds), per_second(taken[name], seconds)
-                rows.append([what, name, *cost, f"{times(taken, name, 'tonelight'):.1f}x"])
-            else:
-                rows.append([what, name, "", "not installed", ""])
-    print("### Features against other libraries, CPU per second of audio\n")
-    print(table(["descriptors", "peer", "tonelight", "peer's cost", "peer / tonelight"], rows))
+        pairs = {
+            "MFCC + energy": (ours("mfcc", "rms"), {"python_speech_features": _psf(clip)}),
+            "MFCC": (ours("mfcc"), {"kaldi-native-fbank (C++)": _kaldi(clip)}),
+            "MFCC + RMS + ZCR": (ours("mfcc", "rms", "zcr"), {"librosa": _librosa(clip, pitch=False)}),
+            "MFCC + RMS + ZCR + pitch": (
+                ours(*manifest.features.columns),
+                {"librosa, with yin": _librosa(clip, pitch=True), "openSMILE eGeMAPS (C++)": _opensmile(clip)},
+            ),
+        }
+        clip_s = len(clip) / SAMPLE_RATE_HZ
+        rows = []
+        for what, ((mine, board), peers) in pairs.items():
+            there = {name: peer for name, peer in peers.items() if peer is not None}
+            taken = interleaved({"tonelight": mine, "board": board, **there}, n_rounds)
+            for name in peers:
+                head = [what, f"{clip_s:.0f} s", name]
+                if name not in there:
+                    rows.append([*head, "not installed", "", "", ""])
+                    continue
+                cost = per_second(taken["tonelight"], clip_s), per_second(taken[name], clip_s)
+                ratios = [f"{times(taken, name, against):.1f}x" for against in ("tonelight", "board")]
+                rows.append([*head, *cost, *ratios])
+        return rows
+
+    rows = compared(samples[: CLIP_S * SAMPLE_RATE_HZ]) + compared(samples)
+    print("### Features of a whole clip against other libraries, CPU per second of audio\n")
+    head = ["descriptors", "clip", "peer", "tonelight", "peer's cost", "peer / tonelight", "peer / as on the board"]
+    print(table(head, rows))
 
     def front_end(hop_ms: float, block_ms: float | None) -> Callable[[], None]:
         end = FrontEnd(msgspec.structs.replace(manifest.features, hop_ms=hop_ms), manifest.gate, chunk)
@@ -90,7 +104,12 @@ def main() -> int:
     return 0
 
 
-def _extract(config: FeatureConfig, samples: np.ndarray, chunk: int) -> None:
+def _extract(extractor: FeatureExtractor, samples: np.ndarray) -> None:
+    config = extractor.config
+    extractor.compute(Framer(config.window_length, config.hop_length).push(samples))
+
+
+def _extract_as_on_board(config: FeatureConfig, samples: np.ndarray, chunk: int) -> None:
     extractor = FeatureExtractor(config)
     frames = OffsetRemover(config.hop_ms).push(Framer(config.window_length, config.hop_length).push(samples))
     for start in range(0, len(frames), chunk):

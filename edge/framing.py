@@ -20,19 +20,29 @@ class Framer:
             raise ValueError(f"need 0 < hop_length <= window_length, got {hop_length} and {window_length}")
         self.window_length = window_length
         self.hop_length = hop_length
-        self._pending: Float32 = np.empty(0, np.float32)
+        self._none: Float32 = np.empty((0, window_length), np.float32)
+        self._pending: list[Float32] = []
+        self.n_pending = 0
+        """Samples held from the start of the next frame on."""
 
-    def push(self, samples: Float32) -> Float32:
+    def push(self, samples: Float32, at_least: int = 1) -> Float32:
         """Take any number of samples, shape `(n,)`; return the frames they complete, shape `(n_frames, window_length)`.
 
-        The frames are a read-only view: copy them to keep them beyond the next call.
+        Fewer than `at_least` frames are none: they wait for the next call. The frames are a read-only view: copy them
+        to keep them beyond the next call.
         """
         if samples.ndim != 1:
             raise ValueError(f"samples must be mono, shape (n,), got {samples.shape}")
-        pending = np.concatenate([self._pending, samples.astype(np.float32, copy=False)])
-        n_frames = max(0, (len(pending) - self.window_length) // self.hop_length + 1)
+        self.n_pending += len(samples)
+        n_frames = self.n_ready
+        if n_frames < at_least:
+            # copied: whoever gave them may write into them again
+            self._pending.append(np.array(samples, np.float32))
+            return self._none
+        pending = np.concatenate([*self._pending, samples], dtype=np.float32, casting="same_kind")
         # the remainder is copied, so that a long block is not kept alive by a few samples of it
-        self._pending = pending[n_frames * self.hop_length :].copy()
+        self._pending = [pending[n_frames * self.hop_length :].copy()]
+        self.n_pending = len(self._pending[0])
         # an array over the same memory; `sliding_window_view` says the same in twenty times the time
         step = pending.itemsize
         frames: Float32 = np.ndarray(
@@ -42,13 +52,14 @@ class Framer:
         return frames
 
     @property
-    def n_pending(self) -> int:
-        """Samples held from the start of the next frame on."""
-        return len(self._pending)
+    def n_ready(self) -> int:
+        """Frames that are complete and wait."""
+        return max(0, (self.n_pending - self.window_length) // self.hop_length + 1)
 
     def reset(self) -> None:
         """Forget the samples waiting for the rest of their frame."""
-        self._pending = np.empty(0, np.float32)
+        self._pending = []
+        self.n_pending = 0
 
 
 class OffsetRemover:
@@ -70,11 +81,14 @@ class OffsetRemover:
     def push(self, frames: Float32, out: Float32 | None = None) -> Float32:
         """Take consecutive frames `(n_frames, window_length)`; return them without the offset, in `out` if given."""
         offsets = []
+        offset, n, memory = self._offset, self._n, self._memory
         for mean in means(frames).tolist():
-            self._n += 1
-            self._offset += (mean - self._offset) / min(self._n, self._memory)
-            offsets.append([self._offset])
-        return np.subtract(frames, np.array(offsets, np.float32).reshape(-1, 1), out=out)
+            if n < memory:
+                n += 1
+            offset += (mean - offset) / min(n, memory)
+            offsets.append(offset)
+        self._offset, self._n = offset, n
+        return np.subtract(frames, np.array(offsets, np.float32)[:, None], out=out)
 
 
 def means(frames: Float32) -> Float32:
@@ -86,5 +100,16 @@ def means(frames: Float32) -> Float32:
 def level_db(frames: Float32) -> Float32:
     """Level of each frame in dB relative to full scale, shape `(n_frames,)`; DC is ignored, digital silence is -100."""
     mean = means(frames)
-    power = np.einsum("ij,ij->i", frames, frames) / np.float32(frames.shape[1]) - mean * mean
-    return np.asarray(10.0 * np.log10(np.maximum(power, 1e-10)), np.float32)
+    power = powers(frames)
+    power -= mean * mean
+    np.maximum(power, np.float32(1e-10), out=power)
+    np.log10(power, out=power)
+    power *= np.float32(10)
+    return power
+
+
+def powers(frames: Float32) -> Float32:
+    """Mean square of each frame, shape `(n_frames,)`."""
+    total: Float32 = np.einsum("ij,ij->i", frames, frames)
+    total /= np.float32(frames.shape[1])
+    return total

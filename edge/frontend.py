@@ -17,6 +17,9 @@ Float32 = NDArray[np.float32]
 
 _AT_ONCE: Final = 64
 """Frames taken at a time, so that a long block needs no more memory than a short one."""
+_LEVEL_MS: Final = 80
+"""Frames wait for each other while nothing depends on them: four blocks of 20 ms then cost little more than one. No
+longer than this, so that who watches the level sees it move."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class FrontEnd:
     """Takes samples in blocks of any size and yields the feature vectors of what is speech.
 
     Features are computed for fixed groups of `chunk_frames` frames, whatever the blocks were: the answer is the same
-    bit for bit for blocks of any size.
+    bit for bit for blocks of any size. Frames are looked at as soon as the gate could open or close or a chunk be full,
+    never later; while neither can be, they wait for a few more.
     """
 
     def __init__(self, features: FeatureConfig, gate: GateConfig, chunk_frames: int) -> None:
@@ -60,6 +64,7 @@ class FrontEnd:
         # Frames that the gate may still reach back to (closed) or that wait for their chunk (open) lie between
         # `_begin` and `_end`. With room for some more, they are seldom moved.
         n_held = 4 * (self._gate.look_back + chunk_frames) + _AT_ONCE
+        self._most_waiting = max(1, round(_LEVEL_MS / features.hop_ms))
         self._frames: Float32 = np.empty((n_held, features.window_length), np.float32)
         self.reset()
 
@@ -73,7 +78,7 @@ class FrontEnd:
         self._n_earlier = 0
         """Samples before the first of the `_n_frames` frames: those up to the last flush."""
         self.level_db = -100.0
-        """Level of the last frame, dB relative to full scale."""
+        """Level of the last frame that was looked at, dB relative to full scale: 80 ms old at the most."""
         self._forget_segment()
 
     def _forget_segment(self) -> None:
@@ -83,13 +88,15 @@ class FrontEnd:
         self._deltas = DeltaStage(self._delta_columns) if self._delta_columns is not None else None
         self._first_frame = 0
         self._n_given = 0
+        self._n_needed = self._next_needed()
 
     @property
     def time_s(self) -> float:
         """End of the last frame, in seconds from the first sample of the stream; after a flush, of all samples."""
-        if self._n_frames == 0:
+        n_frames = self._n_frames + self._framer.n_ready
+        if n_frames == 0:
             return self._n_earlier / self.config.sample_rate_hz
-        return self._frame_end_s(self._n_frames - 1)
+        return self._frame_end_s(n_frames - 1)
 
     @property
     def speaking(self) -> bool:
@@ -98,11 +105,20 @@ class FrontEnd:
 
     def push(self, samples: Float32) -> list[Chunk]:
         """Take samples `(n,)` at the configured rate; return what they complete."""
-        frames = self._framer.push(samples)
         chunks: list[Chunk] = []
+        frames = self._framer.push(samples, self._n_needed)
         for start in range(0, len(frames), _AT_ONCE):
             self._take(frames[start : start + _AT_ONCE], chunks)
+        if len(frames):
+            self._n_needed = self._next_needed()
         return chunks
+
+    def _next_needed(self) -> int:
+        """How many frames must be there before the next of them are looked at."""
+        n = self._gate.n_without_edge + 1
+        if self._gate.is_open:
+            n = min(n, self.chunk_frames - (self._end - self._begin))
+        return max(1, min(n, self._most_waiting))
 
     def _take(self, frames: Float32, chunks: list[Chunk]) -> None:
         """Take the next few frames, and append to `chunks` what they complete."""
@@ -134,7 +150,8 @@ class FrontEnd:
 
     def flush(self) -> list[Chunk]:
         """End of the stream or a gap in it: return the rest of an open segment and forget it. Statistics stay."""
-        chunks: list[Chunk] = []
+        self._n_needed = 1
+        chunks = self.push(np.empty(0, np.float32))  # what waited
         if self._gate.is_open:
             chunks += self._full_chunks(self._frames[self._begin : self._end], end_of_segment=True)
             chunks.append(self._last_chunk())

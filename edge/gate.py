@@ -92,6 +92,13 @@ class Gate:
         """The most frames before the opening one that a segment may need: pre-roll and the onset itself."""
         return self.pre_roll + 2 * self._onset
 
+    @property
+    def n_without_edge(self) -> int:
+        """Frames, whatever their levels, in which it neither opens nor closes for certain; the one after them may."""
+        if self.is_open:
+            return min(self._hangover - self.n_since_voiced, self._max_frames - self.n_frames) - 1
+        return self._onset - sum(self._recent) - 1
+
     def reset(self) -> None:
         """Start as on a new stream: closed, noise floor unknown."""
         self.floor_db: float | None = None

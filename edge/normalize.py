@@ -24,8 +24,9 @@ class RunningMean:
             raise ValueError(f"memory must be at least 8 rows, got {memory}")
         self._decay = 1 - 1 / memory
         # in float64: the sums live for months, and a^-64 below must not cost digits
-        self._powers = self._decay ** np.arange(1, _STRIDE + 1, dtype=np.float64)
-        self._prior = np.zeros(n_columns) if prior is None else np.asarray(prior, np.float64)
+        self._powers = (self._decay ** np.arange(1, _STRIDE + 1, dtype=np.float64))[:, None]
+        self._cumulated = np.add.accumulate(1 / self._powers)
+        self._prior_sum = np.zeros(n_columns) if prior is None else np.asarray(prior, np.float64) * prior_weight
         self._prior_weight = prior_weight
         self._n_columns = n_columns
         self.reset()
@@ -41,11 +42,15 @@ class RunningMean:
         for start in range(0, len(rows), _STRIDE):
             chunk = rows[start : start + _STRIDE]
             powers = self._powers[: len(chunk)]
-            sums = powers[:, None] * (self._sum + np.cumsum(chunk / powers[:, None], axis=0))
-            weights = powers * (self._weight + np.cumsum(1 / powers))
-            self._sum, self._weight = sums[-1], float(weights[-1])
-            total = weights[:, None] + self._prior_weight
-            out[start : start + len(chunk)] = (sums + self._prior * self._prior_weight) / total
+            sums = np.add.accumulate(chunk / powers)
+            sums += self._sum
+            sums *= powers
+            weights = self._cumulated[: len(chunk)] + self._weight
+            weights *= powers
+            self._sum, self._weight = sums[-1].copy(), float(weights[-1, 0])
+            sums += self._prior_sum
+            weights += self._prior_weight
+            np.divide(sums, weights, out=out[start : start + len(chunk)], casting="same_kind")
         return out
 
 
@@ -95,8 +100,9 @@ class Normalizer:
 
     def push(self, features: Float32) -> Float32:
         """Take `(n, n_features)` in order, return them normalised, same shape."""
-        centred = features - self._mean
+        centred: Float32 = features - self._mean
         if len(self._running):
             columns = features[:, self._running]
             centred[:, self._running] = columns - self._statistics.push(columns)
-        return np.asarray(centred * self._inverse_std, np.float32)
+        centred *= self._inverse_std
+        return centred

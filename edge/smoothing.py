@@ -6,7 +6,9 @@ two nothing flickers. While none has entered, the answer is `uncertain`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 import numpy as np
@@ -66,7 +68,7 @@ def posterior(logits: Float32, temperature: float) -> Float32:
 
 def speech_probability(logit: float) -> float:
     """That somebody speaks, by the last logit of a model that can tell."""
-    return float(1 / (1 + np.exp(-np.float64(logit).clip(-50, 50))))
+    return 1 / (1 + math.exp(-min(max(logit, -50.0), 50.0)))
 
 
 def activation(probs: NDArray[np.floating], labels: Sequence[str], config: DecisionConfig) -> NDArray[np.float64]:
@@ -79,10 +81,17 @@ def activation_log_odds(probs: NDArray[np.floating], labels: Sequence[str]) -> N
     """Log odds of high against low activation before calibration, shape `(...)`."""
     high, low = (
         # a share so small that float32 lost it is no infinite certainty
-        np.maximum(probs[..., [label in kind for label in labels]].sum(axis=-1, dtype=np.float64), _LEAST_SHARE)
-        for kind in (HIGH, LOW)
+        np.maximum(np.add.reduce(probs[..., members], axis=-1, dtype=np.float64), _LEAST_SHARE)
+        for members in _members(tuple(labels))
     )
     return np.asarray(np.log(high / low))
+
+
+@lru_cache
+def _members(labels: tuple[str, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where the emotions of high and of low activation stand among `labels`."""
+    high, low = (np.flatnonzero([label in kind for label in labels]) for kind in (HIGH, LOW))
+    return high, low
 
 
 class Smoother:

@@ -54,8 +54,23 @@ def test_any_cut_into_blocks_gives_the_same_frames(lengths, n_samples, cuts):
 def test_a_long_block_is_not_kept_alive_by_the_samples_that_wait():
     framer = Framer(400, 160)
     framer.push(np.zeros(10 * RATE_HZ, np.float32))
-    assert framer._pending.base is None
-    assert framer.n_pending < 400
+    (held,) = framer._pending
+    assert held.base is None
+    assert len(held) == framer.n_pending < 400
+
+
+def test_frames_wait_until_there_are_as_many_as_are_wanted():
+    framer = Framer(4, 2)
+    samples = np.arange(20, dtype=np.float32)
+    block = samples[:7].copy()
+    assert framer.push(block, at_least=3).shape == (0, 4)
+    assert (framer.n_ready, framer.n_pending) == (2, 7)
+    block[:] = -1  # the caller's own again
+    assert framer.push(samples[7:8], at_least=3).tolist() == [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7]]
+    assert (framer.n_ready, framer.n_pending) == (0, 2)
+    assert framer.push(samples[8:10], at_least=3).shape == (0, 4)
+    # a call with nothing new takes what waited
+    assert framer.push(samples[:0]).tolist() == [[6, 7, 8, 9]]
 
 
 @pytest.mark.parametrize(("window_length", "hop_length"), [(4, 0), (4, 5), (0, 0), (4, -1)])

@@ -96,6 +96,22 @@ def test_any_cut_gives_the_same_bits(cuts):
     assert facts(hear(front_end(), *pieces(talk(), cuts))) == facts(whole())
 
 
+@pytest.mark.parametrize("length", [16, 100, 320])
+def test_frames_wait_only_while_nothing_depends_on_them(length):
+    """Chunks, edges and time come with the very block that completes them, as if every frame were looked at at once."""
+    patient, eager = front_end(), front_end()
+    n_looked = 0
+    for block in blocks(talk(), length):
+        eager._n_needed = 1
+        before = eager._n_frames
+        assert facts(patient.push(block)) == facts(eager.push(block))
+        assert (patient.speaking, patient.time_s) == (eager.speaking, eager.time_s)
+        assert eager._n_frames - patient._n_frames < 8
+        n_looked += eager._n_frames > before
+    assert n_looked > 100
+    assert facts(patient.flush()) == facts(eager.flush())
+
+
 def test_chunks_are_full_but_the_last_of_a_segment():
     for chunk in whole():
         assert len(chunk.features) == 32 or (chunk.is_last and len(chunk.features) < 32)

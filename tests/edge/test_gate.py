@@ -3,6 +3,7 @@
 Frames are 10 ms apart, the settings small: opens with 3 voiced of 6 frames, reaches back 2, waits for 4.
 """
 
+import copy
 from collections.abc import Iterable
 
 import msgspec
@@ -50,6 +51,28 @@ def floor_after(gate: Gate, levels_db: Iterable[float]) -> float:
 
 def test_opens_after_the_onset_and_closes_after_the_hangover():
     assert edges(gate(), "_____sssss____") == ".......(.....)"
+
+
+def edges_of(gate: Gate, levels_db: Iterable[float]) -> list[Edge]:
+    return [edge for edge in gate.push(levels_db) if edge is not None]
+
+
+@given(st.lists(st.sampled_from("_sm"), max_size=60), st.sampled_from("_s"))
+def test_no_edge_comes_before_it_says_so(letters, last):
+    one = gate()
+    for letter in letters:
+        one._step(LEVELS[letter])
+        assert one.n_without_edge >= 0
+        other = copy.deepcopy(one)
+        assert edges_of(other, [LEVELS[last]] * one.n_without_edge) == []
+
+
+def test_an_edge_may_come_right_after_that():
+    one = gate()
+    assert one.n_without_edge == 2
+    assert edges_of(one, [LEVELS["s"]] * 3) == [Edge.OPEN]
+    assert one.n_without_edge == 3
+    assert edges_of(one, [LEVELS["_"]] * 4) == [Edge.CLOSE]
 
 
 def test_a_click_does_not_open_it():
