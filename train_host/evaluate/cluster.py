@@ -47,6 +47,7 @@ class Outcome(msgspec.Struct, frozen=True):
 class Said(msgspec.Struct):
     """What workers have said of one task while it runs. `n_begun`: how often it was begun."""
 
+    name: str
     worker: str = ""
     n_begun: int = 0
     is_over: bool = False
@@ -99,8 +100,8 @@ class Cluster:
         )
 
     def start(self, order: Order) -> RemoteTask:
-        key = f"{order.task} {self._token}"
-        self._said[key] = Said()
+        key = f"{order.task} {self._token}-{len(self._said)}"
+        self._said[key] = Said(str(order.task))
         absolute = msgspec.structs.replace(
             order,
             out=str(Path(order.out).absolute()),
@@ -128,8 +129,7 @@ class Cluster:
         if what == "begun":
             if said.n_begun:
                 self._console.print(
-                    f"[yellow]again[/] {key.removesuffix(self._token).strip()}: "
-                    f"the worker {said.worker} is gone, {worker} does it now"
+                    f"[yellow]again[/] {said.name}: the worker {said.worker} is gone, {worker} does it now"
                 )
             said.worker, said.n_begun, said.is_over = worker, said.n_begun + 1, False
         said.is_over = said.is_over or (what == "over" and worker == said.worker)
