@@ -1,6 +1,6 @@
 """More than 100,000 inputs that are wrong, each taken or refused by one line: no crash, no hang, no traceback.
 
-    python benchmarks/fuzz.py [TARGET...] [--seed N] [--share S] [--out FOLDER]
+    python -m benchmarks.fuzz [TARGET...] [--seed N] [--share S] [--out FOLDER]
 
 The inputs are made by tests/edge/fuzzing.py: each is a function of target, seed and number, so nothing has to be kept
 to see one again. They are fed in a process of its own, which may die or hang: it is started anew behind the input that

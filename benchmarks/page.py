@@ -30,6 +30,8 @@ import soundfile
 from playwright.sync_api import sync_playwright
 
 from edge.bundle import default_bundle_path, load_bundle
+from edge.capture import CaptureSwitch
+from edge.clips import Clips
 from edge.clock import SystemClock
 from edge.config import demo_path
 from edge.daemon import Daemon
@@ -244,6 +246,8 @@ def _page(folder: Path) -> Iterator[tuple[Page, int]]:
         state=folder,
         history=folder / "history.db",
         mute=Mute(folder / "mute"),
+        capture=CaptureSwitch(folder / "capture"),
+        clips=Clips(folder / "clips"),
         bundle=default_bundle_path(),
         colours={},
     )

@@ -1,4 +1,4 @@
-"""A button on a pin that presses the mute switch.
+"""Buttons on pins: one that presses the mute switch, and those that say what was said last.
 
 The button connects the pin to ground; the board's own resistor keeps it high otherwise (a Jetson cannot switch one on:
 there, 10 kOhm to 3.3 V are needed). A thread looks at the pin a hundred times a second. That is simpler than it sounds:
@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
+from collections.abc import Callable
 from typing import Any, Final
 
-from edge.errors import LightError, TonelightError
+from edge.clips import Clips
+from edge.errors import ClipError, LightError, TonelightError
 from edge.leds.gpio import gpio_library
 from edge.mute import Mute
 from edge.trouble import Trouble
@@ -48,18 +50,22 @@ class Debounce:
         return is_press
 
 
-class MuteButton:
-    """Moves `mute` at each press of the button on GPIO number `pin`, until it is closed.
+class Button:
+    """Calls `on_press` at each press of the button on GPIO number `pin`, from a thread of its own, until it is closed.
 
-    A pin that cannot be read is reported once and tried again: everything else goes on.
+    A pin that cannot be read is reported once and tried again: everything else goes on. The report names it by `key`,
+    the setting that it comes from, and ends with `otherwise`, what works without it.
     """
 
-    def __init__(self, pin: int, mute: Mute) -> None:
+    def __init__(self, pin: int, on_press: Callable[[], None], key: str, otherwise: str) -> None:
         self._pin = pin
-        self._mute = mute
-        self._trouble = Trouble("mute button")
+        self._on_press = on_press
+        self._key = key
+        self._otherwise = otherwise
+        name = key.removesuffix("_pin").replace("_", " ").replace(".", " ")
+        self._trouble = Trouble(name)
         self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="mute button", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name=name, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -78,8 +84,8 @@ class MuteButton:
                 words = " ".join(str(error).split()) or type(error).__name__
                 self._trouble.begins(
                     TonelightError(
-                        f"mute.button_pin = {self._pin}: GPIO {self._pin} cannot be read: {words}; is this user in the "
-                        'group "gpio", and no other program using the pin? `tonelight mute` works without a button'
+                        f"{self._key} = {self._pin}: GPIO {self._pin} cannot be read: {words}; is this user in the "
+                        f'group "gpio", and no other program using the pin? {self._otherwise}'
                     )
                 )
             self._is_over.wait(RETRY_S)
@@ -94,18 +100,41 @@ class MuteButton:
             contact = Debounce()
             while not self._is_over.is_set():
                 if contact.push(gpio.input(self._pin) == 0):
-                    self._press()
+                    self._on_press()
                 self._trouble.ends()
                 self._is_over.wait(POLL_S)
         finally:
             gpio.cleanup(self._pin)
 
-    def _press(self) -> None:
+
+def mute_button(pin: int, mute: Mute) -> Button:
+    """Moves `mute` at each press."""
+
+    def press() -> None:
         try:
-            self._mute.set(not self._mute.is_on)
+            mute.set(not mute.is_on)
         except OSError as error:
             log.error(
                 "%s: the mute switch has moved, but that cannot be kept: %s; it is forgotten at the next start",
-                self._mute.path,
+                mute.path,
                 error.strerror,
             )
+
+    return Button(pin, press, "mute.button_pin", "`tonelight mute` works without a button")
+
+
+def teaching_button(pin: int, emotion: str, clips: Clips) -> Button:
+    """Says at each press that the last clip was of `emotion`."""
+
+    def press() -> None:
+        try:
+            last = clips.last()
+            if last is None:
+                log.warning("the button for %s was pressed, but there is no clip to name", emotion)
+            else:
+                clips.label(last.id, emotion)
+                log.info("the clip %s has been named by a button", last.id)
+        except ClipError as error:
+            log.error("%s", error)
+
+    return Button(pin, press, f"capture.buttons.{emotion}", "`tonelight clips label` works without a button")

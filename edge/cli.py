@@ -137,6 +137,37 @@ def build_parser() -> argparse.ArgumentParser:
     unmute = command("unmute", _mute, "listen again after `tonelight mute`", "tonelight unmute")
     unmute.set_defaults(on=False)
 
+    capture = command(
+        "capture",
+        _capture,
+        "keep clips of speech on this board for a while, to teach the light by them; it shows violet meanwhile",
+        "tonelight capture on              for half an hour",
+        "tonelight capture on --for 2h",
+        "tonelight capture off             at once; muting and a restart of the board do the same",
+    )
+    capture.add_argument("what", choices=["on", "off"], help="on: keep clips of what is said; off: no longer")
+    capture.add_argument("--for", dest="duration", metavar="T", help="for how long: 90s, 30m, 2h (default: 30m)")
+    capture.set_defaults(refuse=capture.error)
+
+    clips = command(
+        "clips",
+        _clips,
+        "see the clips that `capture` has kept, say what they were, delete them, or take them to the workstation",
+        "tonelight clips list",
+        "tonelight clips label last sad                     what was said last was sad",
+        "tonelight clips label 20261120-183002-250 happy",
+        "tonelight clips export mine                        those that have been named, for tonelight-train adapt",
+        "tonelight clips delete 20261120-183002-250",
+        "tonelight clips delete --all                       all of them, for good",
+    )
+    clips.add_argument("what", choices=["list", "label", "delete", "export"])
+    clips.add_argument(
+        "given", nargs="*", help="label: a clip, or `last`, and its emotion; delete: clips; export: a new folder"
+    )
+    clips.add_argument("--all", action="store_true", help="delete: every clip, once you have confirmed that")
+    clips.add_argument("--yes", action="store_true", help="delete --all: without being asked")
+    clips.set_defaults(refuse=clips.error)
+
     leds = command("leds", _leds, "try the light", "tonelight leds test    every emotion and every status, by name")
     leds.add_argument("what", choices=["test"], help="test: show everything the light can show, one after the other")
 
@@ -244,6 +275,33 @@ def _mute(args: argparse.Namespace) -> int:
     from edge.commands import mute
 
     return mute.run(args)
+
+
+def _capture(args: argparse.Namespace) -> int:
+    if args.duration is not None and args.what != "on":
+        args.refuse("--for is for `tonelight capture on`")
+    from edge.commands import capture
+
+    return capture.run(args)
+
+
+def _clips(args: argparse.Namespace) -> int:
+    usage = {
+        "list": (not args.given, "takes nothing more"),
+        "label": (len(args.given) == 2, "needs a clip (or `last`) and its emotion"),
+        "delete": (bool(args.given) != args.all, "needs clips, or --all"),
+        "export": (len(args.given) == 1, "needs a folder"),
+    }
+    is_right, needed = usage[args.what]
+    if not is_right:
+        args.refuse(f"`tonelight clips {args.what}` {needed}")
+    if (args.all or args.yes) and args.what != "delete":
+        args.refuse("--all and --yes are for `tonelight clips delete`")
+    if args.yes and not args.all:
+        args.refuse("--yes is for `tonelight clips delete --all`")
+    from edge.commands import clips
+
+    return clips.run(args)
 
 
 def _leds(args: argparse.Namespace) -> int:

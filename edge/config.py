@@ -22,6 +22,7 @@ import platformdirs
 from msgspec import Meta, inspect
 
 from edge.errors import ConfigError, one_line
+from edge.labels import EMOTIONS
 from edge.leds import LedSettings
 from edge.leds.gpio import DEFAULT_RGB_PINS, HEADER_PINS
 from edge.metrics import MetricsSettings
@@ -77,6 +78,37 @@ class MuteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
 
 
+class CaptureSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Clips of speech to teach the light by. Only `tonelight capture on` or the page has them kept, no setting."""
+
+    max_clips: Annotated[int, Meta(ge=1, le=1000, description="clips kept; the oldest that nobody named go first")] = (
+        200
+    )
+    max_mb: Annotated[int, Meta(ge=1, le=10_000, description="all clips never take more than this, in megabytes")] = 50
+    max_days: Annotated[int, Meta(ge=1, le=365, description="older clips are deleted, in days")] = 30
+    buttons: Annotated[
+        dict[str, int],
+        Meta(
+            description="pins of push buttons to ground by their GPIO (BCM) number, as { happy = 23, sad = 24 }; a "
+            "press says that the last clip was of this emotion; empty = no buttons"
+        ),
+    ] = {}
+
+    def __post_init__(self) -> None:
+        """Raises:
+        ValueError: a button is for no emotion, or its pin cannot be used.
+        """
+        for name, pin in self.buttons.items():
+            if name not in EMOTIONS:
+                raise ValueError(f'buttons.{name}: there is no emotion "{name}", only {", ".join(EMOTIONS)}')
+            if not HEADER_PINS[0] <= pin <= HEADER_PINS[-1]:
+                raise ValueError(
+                    f"buttons.{name} = {pin}: expected a whole number from {HEADER_PINS[0]} to {HEADER_PINS[-1]}"
+                )
+            if list(self.buttons.values()).count(pin) > 1:
+                raise ValueError(f"buttons.{name} = {pin}: two buttons share this pin; each needs one of its own")
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set. `load` has made the paths in it absolute; an empty text means "the default"."""
 
@@ -91,18 +123,26 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: ModelSettings = ModelSettings()
     leds: LedSettings = LedSettings()
     history: HistorySettings = HistorySettings()
+    capture: CaptureSettings = CaptureSettings()
     web: WebSettings = WebSettings()
     mqtt: MqttSettings = MqttSettings()
     metrics: MetricsSettings = MetricsSettings()
 
     def __post_init__(self) -> None:
         """Raises:
-        ValueError: the mute button and an LED are to share a pin.
+        ValueError: a button is to share a pin with an LED or another button.
         """
-        pins = self.leds.pins or (DEFAULT_RGB_PINS if self.leds.kind == "rgb" else {})
-        user = next((name for name, pin in pins.items() if pin == self.mute.button_pin), None)
-        if user is not None and self.leds.kind != "lines":
-            raise ValueError(f"mute.button_pin = {self.mute.button_pin}: leds.pins.{user} uses it; choose another one")
+        users: dict[int, str] = {}
+        if self.leds.kind != "lines":  # whose numbers are those of a chip, not of the header
+            pins = self.leds.pins or (DEFAULT_RGB_PINS if self.leds.kind == "rgb" else {})
+            users = {pin: f"leds.pins.{name}" for name, pin in pins.items()}
+        buttons = {f"capture.buttons.{name}": pin for name, pin in self.capture.buttons.items()}
+        if self.mute.button_pin is not None:
+            buttons = {"mute.button_pin": self.mute.button_pin, **buttons}
+        for key, pin in buttons.items():
+            if pin in users:
+                raise ValueError(f"{key} = {pin}: {users[pin]} uses it; choose another one")
+            users[pin] = key
 
     @property
     def node_name(self) -> str:
@@ -152,6 +192,16 @@ def runtime_dir() -> Path:
 def mute_path() -> Path:
     """The mute switch (`edge.mute`)."""
     return state_dir() / "mute"
+
+
+def capture_path() -> Path:
+    """The switch that has clips kept (`edge.capture`)."""
+    return state_dir() / "capture"
+
+
+def clips_path() -> Path:
+    """The folder of clips (`edge.clips`)."""
+    return state_dir() / "clips"
 
 
 def health_path() -> Path:

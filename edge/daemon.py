@@ -31,6 +31,7 @@ from edge.mute import Mute
 from edge.observers import Health, Observer, Phase
 from edge.outlets import Outlets
 from edge.pipeline import Pipeline
+from edge.recorder import Recorder
 from edge.sources import SAMPLE_RATE_HZ, Block, Source
 from edge.trouble import Trouble
 
@@ -92,6 +93,7 @@ class Daemon:
         mute: the switch that closes the source; None where there is none.
         reload: asked between blocks, and must answer at once: what is to go on in place of the present pipeline and
             lights, or None. What it takes to get that ready delays the sound, of which the source keeps some seconds.
+        recorder: makes clips of speech while somebody wants it and the light shows it; None where nobody can.
 
     What `start_s` and `end_s` of events count from is said in `edge.listener`. `latency_ms` runs from the arrival of
     the block that holds the end of the speech until the event exists; so it contains the silence that the gate waits
@@ -113,18 +115,19 @@ class Daemon:
         observers: Sequence[Observer] = (),
         mute: Mute | None = None,
         reload: Callable[[], Successors | None] = lambda: None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.totals = Totals()
         self._open_source = open_source
         self._listener = Listener(pipeline)
-        self._outlets = Outlets(
-            lights=lights, history=history, observers=observers, clock=clock, node=node, model=model
-        )
+        watching = observers if recorder is None else [*observers, recorder]
+        self._outlets = Outlets(lights=lights, history=history, observers=watching, clock=clock, node=node, model=model)
         self._clock = clock
         self._stop = stop
         self._stop_after_silence_s = stop_after_silence_s
         self._mute = mute
         self._reload = reload
+        self._recorder = recorder
         self._phase = Phase.STARTING
         self._reason = ""
         self._microphone = ""
@@ -194,6 +197,7 @@ class Daemon:
         is_heard = False
         while not self._stop.is_set():
             if self._is_muted():
+                self._end_capture()  # before the open stretch of speech could become a clip
                 return False
             try:
                 block = source.read(READ_S)
@@ -267,6 +271,7 @@ class Daemon:
         """The source is closed; wait until it may be opened."""
         assert self._mute is not None
         log.info("muted: nothing is captured until `tonelight unmute` (%s)", self._mute.path)
+        self._end_capture()
         self._enter(Phase.MUTED)
         while not self._stop.is_set() and self._is_muted():
             self._rest()
@@ -318,7 +323,11 @@ class Daemon:
     def _handle(self, block: Block, arrived_s: float) -> None:
         if block.lost:
             self._report_loss(block.lost)
-        self._take(self._listener.push(block, arrived_s))
+            self._take(self._listener.finish())  # while the sound before the gap is still at hand for a clip
+        events = self._listener.push(block, arrived_s)
+        if self._recorder is not None:
+            self._recorder.hear(block.samples, round(self._listener.time_s * SAMPLE_RATE_HZ))
+        self._take(events)
         self.totals.n_blocks += 1
         self._outlets.observers.on_level(self._listener.level_db, self._listener.speaking)
         self._tick()
@@ -348,9 +357,24 @@ class Daemon:
         now_s = self._clock.monotonic()
         if (successors := self._reload()) is not None:
             self._hand_over(successors)
+        self._follow_capture()
         if now_s - self._told_s >= HEALTH_S:
             self._tell_health()
         self._outlets.tick()
+
+    def _follow_capture(self) -> None:
+        """Whether clips are kept is shown before the first sound of one is taken, and told at once."""
+        if self._recorder is None:
+            return
+        was_on = self._recorder.left_s > 0
+        self._recorder.look(self._clock.monotonic(), self._outlets.can_show_capturing)
+        self._outlets.show_capturing(self._recorder.left_s > 0)
+        if (self._recorder.left_s > 0) != was_on:
+            self._tell_health()
+
+    def _end_capture(self) -> None:
+        if self._recorder is not None:
+            self._recorder.end()
 
     def _hand_over(self, successors: Successors) -> None:
         self._take(self._listener.finish())
@@ -374,6 +398,7 @@ class Daemon:
                 n_detections=self._outlets.n_detections,
                 n_gaps=self.totals.n_gaps,
                 n_lost=self.totals.n_lost,
+                capturing_s=0.0 if self._recorder is None else round(self._recorder.left_s, 1),
             )
         )
 

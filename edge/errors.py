@@ -33,6 +33,10 @@ class HistoryError(TonelightError, OSError):
     """The local log cannot be opened, read or written."""
 
 
+class ClipError(TonelightError, OSError):
+    """Clips of speech cannot be kept, read, named, deleted or exported."""
+
+
 def one_line(text: object, longest: int = 300) -> str:
     """`text` as part of such a message, whatever it repeats of a file: on one line, printable, of a bearable length."""
     words = " ".join(str(text).split())

@@ -47,6 +47,8 @@ class Health:
     n_detections: int
     n_gaps: int
     n_lost: int
+    capturing_s: float = 0.0
+    """For how many seconds clips of speech are still kept (`edge.recorder`); 0 while none are."""
 
 
 class Observer(Protocol):

@@ -61,6 +61,15 @@ class Outlets:
                 self.lights.show_detection(event)
                 self._record(event, arrival_s(event.end_s))
 
+    def show_capturing(self, on: bool) -> None:
+        """From now on, the light says whether clips of speech are kept."""
+        self.lights.show_capturing(on)
+
+    @property
+    def can_show_capturing(self) -> bool:
+        """Whether there is a light that says so, and works."""
+        return self.lights.can_show_capturing and not self._light_trouble.is_on
+
     def tick(self) -> None:
         """To be called many times a second: the light moves on, the log is written now and then."""
         try:

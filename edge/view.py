@@ -237,7 +237,9 @@ class _Drawing:
     def head(self) -> list[str]:
         """Whose light it is, and what it is doing."""
         node = self._scene.health.node if self._scene.health else ""
-        return [self._spread(self._ink.bold, f"tonelight  {node}", self._phase.value)]
+        is_capturing = self._scene.health is not None and self._scene.health.capturing_s > 0
+        title = "clips are kept" if is_capturing else "tonelight"  # where it is seen however narrow the terminal is
+        return [self._spread(self._ink.bold, f"{title}  {node}", self._phase.value)]
 
     def now(self) -> list[str]:
         """Three lines beside a patch of colour: the emotion, the activation, the level; or what is wrong."""

@@ -12,6 +12,7 @@ from edge.labels import EMOTIONS, HIGH, LOW
 if TYPE_CHECKING:
     from train_host.adapt import Personal
     from train_host.export import Measured, NoiseHeard, Parity
+    from train_host.goals import Quoted
     from train_host.scoring import Scores
     from train_host.train import RunInfo
 
@@ -33,8 +34,9 @@ def render(
     measured: Measured | None,
     model_bytes: int,
     personal: Personal | None = None,
+    recipe: Sequence[Quoted] = (),
 ) -> str:
-    """The card in Markdown."""
+    """The card in Markdown; `recipe` are the cross-validated figures of what it was trained by."""
     features = manifest.features
     columns = ", ".join(column.upper() for column in features.columns)
     form = "stream" if isinstance(manifest.model, StreamModel) else "window"
@@ -71,7 +73,9 @@ def render(
     if measured is None:
         parts.append("Not measured: the corpora were not at hand when this bundle was exported.")
         return "\n\n".join(part.strip() for part in parts) + "\n"
+    parts += _recipe(recipe) if recipe else []
     parts += [
+        "### This bundle\n",
         "The exported model, run over whole recordings by the device's own pipeline (`tonelight listen`), all eight "
         "answers allowed. UAR is the mean over the emotions of the share recognised (unweighted average recall). "
         "*Named* are the recordings that are sure enough for the name of an emotion, the others are `uncertain`; "
@@ -93,6 +97,17 @@ def render(
         *(_corpus(measured.training, corpus) for corpus in sorted({clip.corpus for clip in measured.training.clips})),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _recipe(figures: Sequence[Quoted]) -> list[str]:
+    return [
+        "### The recipe, on speakers and on corpora left out\n",
+        "These figures are **not of this bundle** but of other trainings by the same recipe, from which the tested "
+        "speakers, or whole corpora, had been left out (`tonelight-train evaluate`; seeds "
+        f"{', '.join(str(seed) for seed in figures[0].seeds)}). This bundle has heard most of those speakers, so "
+        "nothing honest can be measured of it there. They are the nearest to what a new voice in a new room will find.",
+        _table(("UAR in per cent where nothing else is said", "", "of"), [(f.name, f.value, f.of) for f in figures]),
+    ]
 
 
 def _personal(personal: Personal) -> list[str]:

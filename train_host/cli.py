@@ -139,6 +139,9 @@ def _add_export(commands) -> None:
     parser.add_argument("--version", default=__version__, help=f"of the bundle (default: {__version__})")
     parser.add_argument("--out", type=Path, default=Path("models"), metavar="DIR", help="where to (default: models)")
     parser.add_argument("--no-figures", action="store_true", help="do not measure on the corpora; the card says so")
+    parser.add_argument(
+        "--results", type=Path, metavar="DIR", help="results of `evaluate`: their figures of this recipe go on the card"
+    )
     parser.set_defaults(run=_export)
 
 
@@ -163,10 +166,28 @@ def _export(args: argparse.Namespace) -> int:
         quantization=args.quantize,
         clips=clips,
         noises=noises,
+        figures=[] if args.results is None else _figures_of(info.recipe, args.results),
         console=Console(highlight=False),
     )
     print(f"bundle {bundle}\nnext: tonelight listen --bundle {bundle} FILE")
     return 0
+
+
+def _figures_of(recipe: str, results: Path):
+    from train_host.errors import ExportError
+    from train_host.evaluate import adaptation
+    from train_host.evaluate.result import load_all
+    from train_host.evaluate.tasks import recipe_digest
+    from train_host.goals import quoted
+    from train_host.recipes import find_recipe
+
+    digest = recipe_digest(find_recipe(recipe))
+    found = quoted(load_all(results), adaptation.load_all(results), recipe, digest)
+    if not found:
+        raise ExportError(
+            f"{results} holds no figures of the recipe {recipe} as it is now; run tonelight-train evaluate"
+        )
+    return found
 
 
 def _import_keras() -> None:

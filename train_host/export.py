@@ -31,6 +31,7 @@ from train_host.corpora.clip import Clip
 from train_host.corpora.known import KNOWN
 from train_host.corpora.noises import Sound
 from train_host.errors import ExportError
+from train_host.goals import Quoted
 from train_host.golden import golden_signal
 from train_host.metrics import activation_of, fit_activation, fit_temperature
 from train_host.recipes import Recipe
@@ -87,13 +88,14 @@ def export(
     quantization: str,
     clips: Sequence[Clip] | None,
     noises: Sequence[Sound] = (),
+    figures: Sequence[Quoted] = (),
     console: Console,
 ) -> Path:
     """Make the bundle `out/<name>-<version>` from the finished run in folder `run`; return its path.
 
     `clips` are the recordings of its corpora, to measure the bundle on, and `noises` what it should not answer to;
-    None leaves its figures out and the card says so. Raises ExportError where the bundle exists, its name or version
-    cannot be one, or the converted model does not say what the trained one says.
+    None leaves its figures out and the card says so. `figures` of the recipe are quoted there. Raises ExportError where
+    the bundle exists, its name or version cannot be one, or the converted model does not say what the trained one says.
     """
     target = check_target(out, name, version)
     info, recipe, model = load_model(run)
@@ -171,7 +173,7 @@ def export(
         rounded = {name: round(value, 4) for name, value in metrics.items() if np.isfinite(value)}
         manifest = msgspec.structs.replace(manifest, metrics=rounded)
         size = (draft / MODEL).stat().st_size
-        (draft / CARD).write_text(card.render(manifest, info, parity, measured, size, personal))
+        (draft / CARD).write_text(card.render(manifest, info, parity, measured, size, personal, figures))
         _write_manifest(draft, manifest)
         verify_golden(load_bundle(draft))
         out.mkdir(parents=True, exist_ok=True)

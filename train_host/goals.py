@@ -210,3 +210,23 @@ GOALS: Final = (
     Goal("speech found in clean clips", 98, None, _worst(_both, lambda row: 100 * row.speech_found, min)),
     Goal("events per hour on noise alone", 1, None, _not_here, at_least=False),
 )
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """A figure of the recipe for a card: what was measured, how much, of what."""
+
+    name: str
+    value: str
+    of: str
+    seeds: tuple[int, ...]
+    """Of all trainings that the figures are of."""
+
+
+def quoted(results: Sequence[Result], adaptations: Sequence[Adaptation], recipe: str, digest: str) -> list[Quoted]:
+    """The figures with a goal, of a recipe in its present form; none where no result is of that form."""
+    own = [one for one in results if (one.recipe, one.recipe_digest) == (recipe, digest) and not one.trial]
+    evidence = Evidence(own, [one for one in adaptations if one.recipe_digest == digest])
+    seeds = tuple(sorted({one.seed for one in own}))
+    found = [(goal, goal.measure(evidence)) for goal in GOALS] if own else []
+    return [Quoted(goal.name, f"{one.value:.{goal.digits}f}", one.of, seeds) for goal, one in found if one is not None]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from edge import config
 from edge.events import UNCERTAIN, Detection
 from edge.labels import EMOTIONS, HIGH, LOW
-from edge.leds import PATTERN_WORDS, Lights, open_backend
+from edge.leds import MARK_WORDS, PATTERN_WORDS, Lights, open_backend
 from edge.observers import Phase
 
 EACH_S = 3.0
@@ -82,6 +82,8 @@ def _scenes(lights: Lights, colours: Mapping[str, str]) -> Iterator[tuple[str, C
         yield f"{name}: {colours[name]}, {PATTERN_WORDS[name]}", show(name, activation, False)
     for activation, words in _VOICES:
         yield f"{UNCERTAIN}, {words}", show(EMOTIONS[0], activation, True)
+    yield f"capturing, clips of speech are kept: {MARK_WORDS}", lambda: lights.show_capturing(True)
+    lights.show_capturing(False)
     for phase in Phase:
         text = f"{phase.value}: {colours[phase.value]}, {PATTERN_WORDS[phase.value]}"
         yield text, lambda phase=phase: lights.show_status(phase)  # type: ignore[misc]

@@ -17,7 +17,9 @@ import msgspec
 
 from edge import config
 from edge.bundle import Bundle, load_bundle
-from edge.button import MuteButton
+from edge.button import mute_button, teaching_button
+from edge.capture import CaptureSwitch
+from edge.clips import Clips
 from edge.clock import SystemClock
 from edge.commands.common import microphone_of, open_pipeline
 from edge.config import Config
@@ -32,6 +34,7 @@ from edge.mute import Mute
 from edge.observers import Observer
 from edge.pipeline import Pipeline
 from edge.probation import Probation
+from edge.recorder import Recorder
 from edge.reload import Reload, Request
 from edge.sources import FileSource, MicrophoneSource, Source, input_devices
 from edge.store import Store
@@ -72,7 +75,13 @@ def run(args: argparse.Namespace) -> int:
             look=lambda fresh: load_bundle(_named(args.bundle, fresh) or store.active_path),
             open_bundle=lambda fresh: _listener(args.bundle, fresh, probation),
         )
-        with _mute_button(loaded, mute):
+        recorder = Recorder(
+            CaptureSwitch(config.capture_path()),
+            Clips(config.clips_path()),
+            loaded.capture,
+            has_view=view is not None,
+        )
+        with _buttons(loaded, mute):
             Daemon(
                 open_source=open_source,
                 pipeline=pipeline,
@@ -86,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
                 observers=[HealthFile(config.health_path()), probation, *observers],
                 mute=mute,
                 reload=reload,
+                recorder=recorder,
             ).run()
         probation.end()
     return 0
@@ -148,6 +158,8 @@ def _observers(args: argparse.Namespace, loaded: Config, mute: Mute) -> list[Obs
                 state=config.state_dir(),
                 history=loaded.history_path if loaded.history.enabled else None,
                 mute=mute,
+                capture=CaptureSwitch(config.capture_path()),
+                clips=Clips(config.clips_path()),
                 bundle=_named(args.bundle, loaded),
                 colours=loaded.leds.colours,
             )
@@ -156,13 +168,16 @@ def _observers(args: argparse.Namespace, loaded: Config, mute: Mute) -> list[Obs
 
 
 @contextmanager
-def _mute_button(loaded: Config, mute: Mute) -> Iterator[None]:
-    """The button that presses `mute`, if there is one."""
-    button = None if loaded.mute.button_pin is None else MuteButton(loaded.mute.button_pin, mute)
+def _buttons(loaded: Config, mute: Mute) -> Iterator[None]:
+    """The button that presses `mute`, and those that say what was said last, as far as there are any."""
+    clips = Clips(config.clips_path())
+    buttons = [teaching_button(pin, emotion, clips) for emotion, pin in loaded.capture.buttons.items()]
+    if loaded.mute.button_pin is not None:
+        buttons.append(mute_button(loaded.mute.button_pin, mute))
     try:
         yield
     finally:
-        if button is not None:
+        for button in buttons:
             button.close()
 
 

@@ -6,6 +6,7 @@ configuration and opens the backend that it asks for: `terminal`, `gpio` and `li
 
 from edge.leds.base import (
     BLACK,
+    CAPTURING,
     COLOURS,
     FAULT,
     LISTENING,
@@ -23,15 +24,17 @@ from edge.leds.base import (
 )
 from edge.leds.lights import HOLD_S, Lights
 from edge.leds.night import Night
-from edge.leds.patterns import PATTERN_WORDS, PATTERNS
+from edge.leds.patterns import MARK_WORDS, PATTERN_WORDS, PATTERNS
 from edge.leds.settings import LedSettings, open_backend, open_lights
 
 __all__ = [
     "BLACK",
+    "CAPTURING",
     "COLOURS",
     "FAULT",
     "HOLD_S",
     "LISTENING",
+    "MARK_WORDS",
     "MUTED",
     "NAMES",
     "OFF",

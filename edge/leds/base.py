@@ -15,6 +15,8 @@ LISTENING: Final = Phase.LISTENING.value
 MUTED: Final = Phase.MUTED.value
 FAULT: Final = Phase.FAULT.value
 OFF: Final = "off"
+CAPTURING: Final = "capturing"
+"""What shows beside everything else that clips of speech are kept."""
 NAMES: Final = (*EMOTIONS, UNCERTAIN, STARTING, LISTENING, MUTED, FAULT, OFF)
 """Everything a light can be asked to show."""
 
@@ -86,7 +88,8 @@ class Look:
 
     `name` is one of `NAMES`. `confidence` (0 to 1) is 0 where none belongs to it. `level` is where the pattern stands,
     from 0 (dark) to 1. `rgb` is the colour to be seen, with confidence, pattern and brightness already in it; `colour`
-    is the one without them. `activation` (0 to 1) is that of the voice, None where none is heard.
+    is the one without them. `activation` (0 to 1) is that of the voice, None where none is heard. `is_capturing` says
+    that clips of speech are kept: in `rgb` and `level` it shows as a mark now and then.
     """
 
     name: str
@@ -95,6 +98,7 @@ class Look:
     rgb: Rgb
     colour: Rgb = WHITE
     activation: float | None = None
+    is_capturing: bool = False
 
 
 class LightBackend(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import time
 from typing import Final
 
@@ -10,6 +11,7 @@ from edge.errors import LightError
 from edge.events import UNCERTAIN, Detection, Score
 from edge.labels import EMOTIONS
 from edge.leds.base import (
+    BLACK,
     COLOURS,
     FAULT,
     LISTENING,
@@ -23,7 +25,7 @@ from edge.leds.base import (
     parse_colour,
 )
 from edge.leds.night import Night, local_time
-from edge.leds.patterns import PATTERNS, tempo
+from edge.leds.patterns import PATTERNS, mark, tempo
 from edge.observers import Phase
 
 HOLD_S: Final = 5.0
@@ -33,6 +35,8 @@ _RED: Rgb = (1.0, 0.0, 0.0)
 _STATUS_COLOURS: Final[Mapping[str, Rgb]] = {STARTING: WHITE, LISTENING: WHITE, MUTED: _RED, FAULT: _RED}
 # How strong: an emotion that is sure outshines a voice that is not, and both what is only a sign of life.
 _STRENGTH: Final[Mapping[str, float]] = {UNCERTAIN: 0.6, STARTING: 0.4, LISTENING: 0.3, MUTED: 0.5}
+_VIOLET: Rgb = (0.6, 0.2, 1.0)  # no emotion and no status has it
+_MARK_LEAST: Final = 0.2  # however dark the light is to be: that clips are kept must be seen
 _DIMMEST: Final = 0.25  # a barely recognised emotion must still be visible
 
 
@@ -42,6 +46,7 @@ class Lights:
     While somebody speaks, the light shows the activation of the voice: a soft breathing, slow and bluish when it is
     low, quick and amber when it is high. As soon as the emotion is sure, it has that emotion's colour and pattern, the
     brighter the surer. The last thing heard is shown for `HOLD_S`; then the light goes back to listening by itself.
+    While clips of speech are kept, a violet mark comes through all of this every few seconds.
 
     `brightness` (0 to 1) dims everything, `night` still more; `colours` gives other colours than the usual ones to
     emotions. `time_of_day` is the local one.
@@ -55,10 +60,14 @@ class Lights:
         *,
         night: Night | None = None,
         time_of_day: Callable[[], time] = local_time,
+        can_show_capturing: bool = True,
     ) -> None:
-        """Raises:
+        """`can_show_capturing`: whether the mark can be seen on `backend`.
+
+        Raises:
         ValueError: a colour is not written "#rrggbb".
         """
+        self.can_show_capturing = can_show_capturing
         self._backend = backend
         self._brightness = brightness
         self._night = night or Night()
@@ -74,6 +83,8 @@ class Lights:
         self._pattern_s = 0.0  # where the pattern stands
         self._ticked_s = 0.0
         self._heard_s = 0.0
+        self._is_capturing = False
+        self._capturing_since_s: float | None = None
 
     def show_score(self, score: Score) -> None:
         """Somebody is speaking: the emotion, or only the activation while none is sure.
@@ -101,6 +112,10 @@ class Lights:
             self._phase = phase
             self._set(phase.value, 0.0, None)
 
+    def show_capturing(self, on: bool) -> None:
+        """Show, beside all else, whether clips of speech are kept."""
+        self._is_capturing = on
+
     def tick(self, now_s: float) -> None:
         """Bring the light to where it should be at `now_s` (any clock that only runs forward).
 
@@ -119,7 +134,7 @@ class Lights:
             pace = 1.0 if self._name != UNCERTAIN else tempo(self._activation or 0.0)
             self._pattern_s += pace * (now_s - self._ticked_s)
         self._ticked_s = now_s
-        self._backend.show(self._look())
+        self._backend.show(self._marked(self._look(), now_s))
 
     def close(self) -> None:
         """Leave every light off and give it back.
@@ -142,6 +157,21 @@ class Lights:
         red, green, blue = colour
         rgb = (red * strength, green * strength, blue * strength)
         return Look(self._name, self._confidence, level, rgb, colour, self._activation)
+
+    def _marked(self, look: Look, now_s: float) -> Look:
+        """`look`, and the mark where it is time for it."""
+        if not self._is_capturing:
+            self._capturing_since_s = None
+            return look
+        if self._capturing_since_s is None:
+            self._capturing_since_s = now_s
+        level = mark(now_s - self._capturing_since_s)
+        if level is None:
+            return replace(look, is_capturing=True)
+        strength = level * max(self._brightness_now(), _MARK_LEAST)
+        red, green, blue = _VIOLET
+        rgb = (red * strength, green * strength, blue * strength) if level else BLACK
+        return replace(look, level=level, rgb=rgb, is_capturing=True)
 
     def _brightness_now(self) -> float:
         if self._night.covers(self._time_of_day()):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Protocol
 
-from edge.leds.base import NAMES, OFF, Look
+from edge.leds.base import CAPTURING, NAMES, OFF, Look
 
-LED_NAMES: Final = tuple(name for name in NAMES if name != OFF)
+LED_NAMES: Final = (*(name for name in NAMES if name != OFF), CAPTURING)
 """What an LED of its own can stand for."""
 
 
@@ -35,9 +35,14 @@ class OneEach:
         self._lit = dict.fromkeys(names, False)
 
     def show(self, look: Look) -> None:
-        """Light the LED of `look` while its pattern is more bright than dark, and no other; write only changes."""
+        """Light the LED of `look` while its pattern is more bright than dark; write only changes.
+
+        That of `capturing` shines beside it, all the time that clips are kept.
+        """
         for name, was_lit in self._lit.items():
             is_lit = name == look.name and look.level >= 0.5 and any(look.rgb)
+            if name == CAPTURING:
+                is_lit = look.is_capturing
             if is_lit != was_lit:
                 self._outputs.write(name, is_lit)
                 self._lit[name] = is_lit

@@ -61,6 +61,13 @@ def flashes(*durations_s: float) -> Pattern:
     return level
 
 
+def mark(t_s: float) -> float | None:
+    """Dark, one long shine, dark again, every six seconds from the first moment on; None in between, when everything
+    else has its turn. The dark edges tell it from any pattern, and keep it from adding to their flashes."""
+    rest_s = t_s % 6.0
+    return None if rest_s >= 1.3 else float(0.25 <= rest_s < 1.05)
+
+
 def tempo(activation: float) -> float:
     """How many times as fast as time itself the pattern of `uncertain` runs: 0.2 (quiet) to 1.5 (lively)."""
     return 0.2 * math.pow(7.5, activation)
@@ -101,3 +108,6 @@ PATTERN_WORDS: Final[dict[str, str]] = {
     OFF: "dark",
 }
 """Each pattern, for people who look for it."""
+
+MARK_WORDS: Final = "one long violet shine every six seconds, beside everything else"
+"""The mark, for people who look for it."""

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from edge.errors import LightError
 from edge.labels import EMOTIONS
-from edge.leds.base import LightBackend, NoLight, parse_colour
+from edge.leds.base import CAPTURING, LightBackend, NoLight, parse_colour
 from edge.leds.gpio import DEFAULT_RGB_PINS, HEADER_PINS, RGB_PARTS, Pins, RgbPins
 from edge.leds.kernel import KernelLed
 from edge.leds.lights import Lights
@@ -63,9 +63,9 @@ class LedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         dict[str, int],
         Meta(
             description="pin of each LED by its GPIO (BCM) number, not by its place on the header; "
-            "rgb: red, green, blue; pins and lines: emotions, uncertain, starting, listening, muted, fault, only those "
-            "that have an LED; apa102: power, if a pin switches the LEDs' supply; "
-            "empty = red 17, green 27, blue 22 for rgb"
+            "rgb: red, green, blue; pins and lines: emotions, uncertain, starting, listening, muted, fault, capturing, "
+            "only those with an LED; apa102: power, if a pin switches the supply; "
+            "empty = red 17, green 27, blue 22 (rgb)"
         ),
     ] = {}
     active_low: Annotated[bool, Meta(description="true when a low pin lights the LED, as with a common anode")] = False
@@ -74,6 +74,11 @@ class LedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         dict[str, str], Meta(description='other colours for emotions, each written "#rrggbb"; empty = the usual ones')
     ] = {}
     night: Night = Night()
+
+    @property
+    def can_show_capturing(self) -> bool:
+        """Whether this light can say that clips of speech are kept: on single LEDs, only one of its own does."""
+        return self.kind != "none" and (self.kind not in ("pins", "lines") or CAPTURING in self.pins)
 
     def __post_init__(self) -> None:
         """Raises:
@@ -95,7 +100,13 @@ def open_lights(settings: LedSettings) -> Lights:
     Raises nothing: a light that cannot be opened or driven is a `LightError` of each tick.
     """
     backend = PatientLight(lambda: open_backend(settings))
-    return Lights(backend, settings.brightness, settings.colours, night=settings.night)
+    return Lights(
+        backend,
+        settings.brightness,
+        settings.colours,
+        night=settings.night,
+        can_show_capturing=settings.can_show_capturing,
+    )
 
 
 def open_backend(settings: LedSettings) -> LightBackend:

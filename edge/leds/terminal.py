@@ -17,6 +17,7 @@ _WORD = max(map(len, NAMES))
 _PERCENT = len("  100%")
 _BAR = 20  # columns of the bar, where there is room for it
 _SCALE = 13  # columns of the activation's scale, without its words
+_KEPT = " clips kept"
 _LOW_HIGH = ("   low ", " high")
 
 
@@ -50,9 +51,10 @@ class Terminal:
             text = f"\r{line}{CSI}K"
         else:
             # only the word decides what a change is: a line for each confidence would fill a log
-            line = look.name
+            kept = _KEPT if look.is_capturing else ""
+            line = look.name + kept
             activation = "" if look.activation is None else f"   activation {round(100 * look.activation):3d}%"
-            text = f"{look.name:<{_WORD}} {_percent(look)}{activation}".rstrip() + "\n"
+            text = f"{look.name:<{_WORD}} {_percent(look)}{activation}{kept}".rstrip() + "\n"
         if line != self._drawn:
             self._write(text)
             self._drawn = line
@@ -73,6 +75,9 @@ class Terminal:
         n_patch = min(_PATCH, max(room, 0))
         line = self._patch(look, n_patch)
         room -= n_patch
+        if look.is_capturing and room >= len(_KEPT):
+            line += self._ink.bold(_KEPT)  # first of all: what is cut off at the end is not seen
+            room -= len(_KEPT)
         word = f" {look.name:<{_WORD}}"
         if room < len(word) + _PERCENT:
             return line + f"{word} {_percent(look)}".rstrip()[: max(room, 0)]

@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+ASK_S: Final = 10.0
+"""Whoever connects and asks for nothing within this time is cut off."""
 MAX_CLIENTS: Final = 64
 """Browsers that watch."""
 MAX_BYTES: Final = 20_000_000

@@ -19,6 +19,8 @@ from typing import Any, Final
 import msgspec
 
 from edge import __version__
+from edge.capture import CaptureSwitch
+from edge.clips import Clips
 from edge.errors import ConfigError
 from edge.events import Score
 from edge.history import Event
@@ -65,6 +67,8 @@ class Page:
         state: Path,
         history: Path | None,
         mute: Mute,
+        capture: CaptureSwitch,
+        clips: Clips,
         bundle: Path | None,
         colours: Mapping[str, str],
     ) -> None:
@@ -80,6 +84,8 @@ class Page:
             token=_token(settings, state / "page-token"),
             history=str(history.absolute()) if history else "",
             mute=str(mute.path.absolute()),
+            capture=str(capture.path.absolute()),
+            clips=str(clips.folder.absolute()),
             bundle=str(bundle.absolute()) if bundle else "",
             colours={**COLOURS, **colours},
             activation_colours=[_text_of(activation_colour(step / 4)) for step in range(5)],

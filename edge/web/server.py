@@ -17,7 +17,7 @@ import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -26,17 +26,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from edge.labels import EMOTIONS
 from edge.mute import Mute
 from edge.web.access import Access
-from edge.web.answers import refuse
-from edge.web.limits import MAX_BYTES, MAX_S, step_back
+from edge.web.answers import refuse, small_body
+from edge.web.limits import ASK_S, MAX_BYTES, MAX_S, step_back
 from edge.web.live import Live
 from edge.web.past import Past
 from edge.web.setup import Setup
+from edge.web.teaching import Teaching
 from edge.web.uploads import Uploads
 
 MAX_CONNECTIONS: Final = 128
 """Each takes up to some 100 kB when its browser is slow."""
-ASK_S: Final = 10.0
-"""Whoever connects and asks for nothing within this time is cut off."""
 _KINDS: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
@@ -51,9 +50,8 @@ def build_app(setup: Setup, live: Live) -> ASGIApp:
 
     async def set_mute(request: Request) -> Response:
         try:
-            body = await asyncio.wait_for(_small_body(request), ASK_S)
-            wanted = msgspec.json.decode(body, type=_MuteRequest)
-        except (msgspec.DecodeError, asyncio.TimeoutError, ClientDisconnect):
+            wanted = msgspec.json.decode(await small_body(request), type=_MuteRequest)
+        except msgspec.DecodeError:
             return refuse(400, 'expected {"on": true} or {"on": false}')
         try:
             await asyncio.to_thread(mute.set, wanted.on)
@@ -71,6 +69,7 @@ def build_app(setup: Setup, live: Live) -> ASGIApp:
             Route("/api/analyse", Uploads(setup.bundle).analyse, methods=["POST"]),
             Route("/api/health", health),
             Route("/api/mute", set_mute, methods=["POST"]),
+            *Teaching(setup, live).routes,
             Route("/", files.pop("/page.html")),
             *(Route(name, endpoint) for name, endpoint in files.items()),
         ],
@@ -96,15 +95,6 @@ def hello(setup: Setup) -> bytes:
 
 class _MuteRequest(msgspec.Struct, forbid_unknown_fields=True):
     on: bool
-
-
-async def _small_body(request: Request) -> bytes:
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > 1000:
-            raise msgspec.DecodeError("too long")
-    return body
 
 
 def _file(path: Path) -> Any:

@@ -16,6 +16,10 @@ class Setup(msgspec.Struct, frozen=True):
     """File of the log; empty where none is kept."""
     mute: str
     """File of the mute switch."""
+    capture: str
+    """File of the switch that has clips kept."""
+    clips: str
+    """Folder of the clips."""
     bundle: str
     """Folder of the bundle that recordings are analysed with; empty for the one that is active by then."""
     colours: dict[str, str]

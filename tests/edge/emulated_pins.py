@@ -13,10 +13,16 @@ def gpio(monkeypatch):
     forget(monkeypatch)
     monkeypatch.syspath_prepend(str(Path(__file__).with_name("emulated")))
     monkeypatch.setenv("LG_WD", "/tmp")
-    return importlib.import_module("RPi.GPIO")
+    yield importlib.import_module("RPi.GPIO")
+    for name in _libraries():  # or the next test would find them, without the folder they come from
+        del sys.modules[name]
 
 
 def forget(monkeypatch):
     """Make the next import of a GPIO library a fresh one."""
-    for name in [name for name in sys.modules if name.split(".")[0] in ("RPi", "Jetson", "lgpio")]:
+    for name in _libraries():
         monkeypatch.delitem(sys.modules, name)
+
+
+def _libraries() -> list[str]:
+    return [name for name in sys.modules if name.split(".")[0] in ("RPi", "Jetson", "lgpio")]

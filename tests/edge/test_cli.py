@@ -23,7 +23,7 @@ from edge.config import Config
 from edge.events import Detection
 from edge.history import Event, History
 from edge.labels import EMOTIONS
-from edge.leds import NAMES, Lights, RecordingLight
+from edge.leds import CAPTURING, NAMES, Lights, RecordingLight
 
 TONELIGHT = [sys.executable, "-m", "edge"]
 COMMANDS = ["run", "listen", "devices", "leds", "doctor", "bench", "config", "history"]
@@ -240,7 +240,9 @@ def test_leds_test_shows_and_announces_everything():
     light, said = RecordingLight(), []
     show_all(Lights(light), said.append, each_s=0.05, colours={"sad": "#112233"})
     assert light.names == list(NAMES[:-1])  # the last one, off, is how it ends
-    assert {text.replace(":", ",").partition(",")[0] for text in said} == set(NAMES[:-1])
+    assert {text.replace(":", ",").partition(",")[0] for text in said} == {*NAMES[:-1], CAPTURING}
+    assert {look.is_capturing for look in light.history} == {False, True}
+    assert not light.history[-1].is_capturing
     assert "angry: orange-red, quick blinking" in said and "sad: #112233, fading away" in said
     assert [text for text in said if "voice" in text and "quickly" in text] != []
 

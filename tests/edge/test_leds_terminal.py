@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -55,6 +56,12 @@ def test_a_voice_without_a_sure_emotion_shows_its_activation_in_the_same_place()
     assert unsure.partition("low")[0].split() == [UNCERTAIN]
     assert unsure.index("low") == visible(drawn(HAPPY)).index("low")
     assert unsure.endswith(f"low ●{'─' * 12} high")
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80])
+def test_that_clips_are_kept_comes_before_what_may_be_cut_off(columns):
+    assert visible(drawn(replace(HAPPY, is_capturing=True), columns=columns)).startswith("\r     clips kept")
+    assert "clips kept" not in visible(drawn(HAPPY, columns=columns))
 
 
 def test_a_status_has_neither_confidence_nor_activation():

@@ -1,6 +1,7 @@
 """The mute switch: a file, a button on an emulated pin, and the commands with the real program and a real device."""
 
-import importlib
+# ruff: noqa: F401, F811 (a fixture is used by its name)
+
 import os
 import signal
 import subprocess
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import audio_files
 import pytest
+from emulated_pins import gpio
 
 from edge import config
-from edge.button import N_EQUAL, Debounce, MuteButton
+from edge.button import N_EQUAL, Debounce, mute_button
 from edge.cli import main
 from edge.errors import ConfigError
 from edge.health import read_report
@@ -97,19 +99,9 @@ def test_a_press_counts_once_however_the_contact_bounces():
     assert presses("ddddddduuuddd") == [12]  # down from the start: it was not pressed
 
 
-@pytest.fixture
-def gpio(monkeypatch):
-    """The emulated pins, as `import RPi.GPIO` finds them; fresh for each test."""
-    for name in [name for name in sys.modules if name.split(".")[0] in ("RPi", "Jetson", "lgpio")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.syspath_prepend(str(Path(__file__).with_name("emulated")))
-    monkeypatch.setenv("LG_WD", "/tmp")
-    return importlib.import_module("RPi.GPIO")
-
-
 def test_each_press_of_the_button_moves_the_switch_and_the_pin_is_given_back(gpio, tmp_path):
     mute = Mute(tmp_path / "mute")
-    button = MuteButton(17, mute)
+    button = mute_button(17, mute)
     wait_until(lambda: gpio.state(17) == ("in", 1))  # pulled up
     try:
         for expected in (True, False, True):
@@ -127,7 +119,7 @@ def test_each_press_of_the_button_moves_the_switch_and_the_pin_is_given_back(gpi
 
 def test_a_button_that_cannot_be_read_is_reported_and_stops_nothing(gpio, tmp_path, caplog):
     gpio.broken.add(17)
-    button = MuteButton(17, Mute(tmp_path / "mute"))
+    button = mute_button(17, Mute(tmp_path / "mute"))
     wait_until(lambda: caplog.messages)
     button.close()
     (line,) = caplog.messages
@@ -137,7 +129,7 @@ def test_a_button_that_cannot_be_read_is_reported_and_stops_nothing(gpio, tmp_pa
 def test_a_switch_that_cannot_be_kept_is_moved_by_the_button_too(gpio, tmp_path, caplog):
     mute = Mute(tmp_path / "file" / "mute")
     (tmp_path / "file").touch()
-    button = MuteButton(17, mute)
+    button = mute_button(17, mute)
     wait_until(lambda: gpio.state(17) == ("in", 1))
     time.sleep(0.1)
     gpio.levels[17] = 0

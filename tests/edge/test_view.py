@@ -215,6 +215,12 @@ def test_silence():
     assert not any("%" in line for line in lines[:14]) and "dB" not in lines[4]
 
 
+@pytest.mark.parametrize("columns", [18, 40, 80])
+def test_that_clips_are_kept_is_said_at_the_top(columns):
+    assert drawn(replace(SPEECH, health=health(capturing_s=60.0)), columns)[0].startswith("  clips are kept")
+    assert not any("clips are kept" in line for line in drawn(SPEECH, columns))
+
+
 def test_muted_and_fault_say_so_and_show_no_old_tone():
     muted = drawn(replace(SPEECH, health=health(Phase.MUTED)), NO_COLOR="1")
     assert muted[0].endswith("muted") and "nothing is captured until `tonelight unmute`" in muted[3]

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from edge.bundle import default_bundle_path
+from edge.capture import CaptureSwitch
+from edge.clips import Clips
 from edge.events import Detection, Score
 from edge.history import Event
 from edge.labels import EMOTIONS
@@ -90,6 +92,8 @@ class Served(Client):
     state: Path
     history: Path
     mute: Mute
+    capture: CaptureSwitch
+    clips: Clips
 
 
 def _events(answer: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
@@ -107,6 +111,8 @@ def served(folder: Path, *, has_log: bool = True, bundle: Path | None = SHIPPED,
     """A page on a port of its own, its state in `folder`."""
     port = settings.pop("port", None) or free_port()
     mute = Mute(folder / "mute")
+    capture = CaptureSwitch(folder / "capture")
+    clips = Clips(folder / "clips")
     history = folder / "history.db"
     page = Page(
         WebSettings(enabled=True, port=port, **settings),
@@ -114,11 +120,13 @@ def served(folder: Path, *, has_log: bool = True, bundle: Path | None = SHIPPED,
         state=folder,
         history=history if has_log else None,
         mute=mute,
+        capture=capture,
+        clips=clips,
         bundle=bundle,
         colours={"happy": "#ffee00"},
     )
     try:
-        yield Served(port, page, folder, history, mute)
+        yield Served(port, page, folder, history, mute, capture, clips)
     finally:
         page.close()
 

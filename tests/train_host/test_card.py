@@ -12,6 +12,7 @@ from edge.labels import EMOTIONS
 from train_host import card
 from train_host.corpora.clip import Clip
 from train_host.export import Measured, NoiseHeard, Parity
+from train_host.goals import Quoted
 from train_host.recipes import RECIPES
 from train_host.scoring import Scores
 from train_host.train import RunInfo
@@ -127,3 +128,14 @@ def test_says_so_when_nobody_was_held_out(manifest):
     text = card.render(manifest, info(("home/a",), ("home/a",)), PARITY, None, 1)
     assert "No speaker was held out for validation" in text
     assert "held out for validation: home/a" not in text
+
+
+def test_figures_of_the_recipe_are_told_apart_from_those_of_the_bundle(manifest):
+    figures = [Quoted("SAVEE, leave one speaker out", "54.3", "SAVEE 7, cross folds", (0, 1))]
+    text = card.render(manifest, info(), PARITY, MEASURED, 123456, None, figures)
+    recipe, bundle = text.index("### The recipe"), text.index("### This bundle")
+    assert recipe < bundle
+    assert "**not of this bundle**" in text[recipe:bundle]
+    assert "seeds 0, 1" in text[recipe:bundle]
+    assert "| SAVEE, leave one speaker out | 54.3 | SAVEE 7, cross folds |" in text[recipe:bundle]
+    assert "### The recipe" not in card.render(manifest, info(), PARITY, MEASURED, 123456)

@@ -3,6 +3,7 @@
 import { $, UNCERTAIN, activationInWords, activationTone, clock, duration, element, inWords, percent, refusal, say, setTones, shown, swatch, tones } from "./tones.js";
 import { Timeline } from "./timeline.js";
 import { listenToRecordings } from "./recording.js";
+import { heardWhileTeaching, showCapturing, teachFrom } from "./teaching.js";
 
 const HOLD_MS = 5000; // as long as the light
 const SILENT_MS = 6000; // the daemon tells how it is once a second
@@ -57,6 +58,7 @@ async function start(hello) {
   }
   timeline.begin(hello.emotions.map(({ name }) => name));
   listenToRecordings(hello);
+  teachFrom(hello);
   rest();
   keepsLog = hello.history;
   if (!keepsLog) return;
@@ -86,6 +88,7 @@ function showEvent(event) {
   light(shown(event), event);
   timeline.add([event]);
   tellLast(event);
+  heardWhileTeaching();
 }
 
 // The light as it is: activation always, the emotion when it is sure.
@@ -154,6 +157,7 @@ function showHealth(health) {
   }
   $("phase").textContent = PHASES[phase] ?? phase;
   $("phase").dataset.phase = phase;
+  showCapturing(health);
   const muted = phase === "muted";
   $("mute").disabled = false;
   $("mute").setAttribute("aria-pressed", muted);

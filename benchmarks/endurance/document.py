@@ -1,4 +1,4 @@
-"""docs/endurance.md, from the figures that benchmarks/endurance.py and benchmarks/fuzz.py left behind."""
+"""docs/endurance.md, from the figures that benchmarks.endurance and benchmarks.fuzz left behind."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _filled(text: str) -> str:
 HEAD: Final = """\
 # How long it lasts, and what it can be fed
 
-`python benchmarks/endurance.py` and `python benchmarks/fuzz.py` measure this; the first one also writes this page from
+`python -m benchmarks.endurance` and `python -m benchmarks.fuzz` measure this; the first one also writes this page from
 what both have left in `build/endurance`. They run for half an hour to an hour and can be interrupted: what is done is
 not repeated."""
 
