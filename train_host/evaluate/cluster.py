@@ -61,7 +61,8 @@ class Cluster:
     """The workers of the scheduler at `address`, inside a `with` block. Raises EvaluationError where there is none."""
 
     def __init__(self, address: str, out: Path, console: Console) -> None:
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it is said here
+        for name in ("distributed", "distributed.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters of it is said here
         self._address, self._console = address, console
         _knock(address)
         try:
