@@ -36,6 +36,7 @@ from train_host import plots
 from train_host.batches import N_LABELS, Batches, fit_normalizer, label_mask, pad
 from train_host.corpora.clip import Clip
 from train_host.dataset import Example, Extraction, Sounds
+from train_host.devices import shared_batches
 from train_host.errors import TrainingError
 from train_host.folds import Split
 from train_host.metrics import unweighted_average_recall
@@ -131,8 +132,10 @@ def train(
 
     # the network, compiled; the conversion is tried before any time is spent (train_host.export does it in the command)
     keras.utils.set_random_seed(seed)
-    model = recipe.build(recipe.features.n_features)
-    compile_model(model, recipe, n_steps)
+    shared = shared_batches(recipe.training.batch_size)
+    with shared:
+        model = recipe.build(recipe.features.n_features)
+        compile_model(model, recipe, n_steps)
     info = RunInfo(
         recipe=recipe.name,
         seed=seed,
@@ -145,7 +148,8 @@ def train(
         tools={"python": platform.python_version(), "keras": keras.__version__, "backend": keras.backend.backend()},
     )
     averager = Averager(model, recipe.training.average)
-    first_step = _begin(run, info, model, averager, console)
+    with shared:
+        first_step = _begin(run, info, model, averager, console)
 
     # the loop
     batches = Batches(data.train, recipe, info.normalizer, seed, checkpoint_steps, data.scenes)
@@ -161,15 +165,16 @@ def train(
         on_step = _StepBar(progress, task)
         for step in range(first_step, n_steps, checkpoint_steps):
             batches.first_step = step
-            history = model.fit(
-                batches,
-                steps_per_epoch=min(checkpoint_steps, n_steps - step),
-                initial_epoch=step // checkpoint_steps,
-                epochs=step // checkpoint_steps + 1,
-                shuffle=False,
-                verbose=0,
-                callbacks=[averager, on_step, *watchers],
-            )
+            with shared:
+                history = model.fit(
+                    batches,
+                    steps_per_epoch=min(checkpoint_steps, n_steps - step),
+                    initial_epoch=step // checkpoint_steps,
+                    epochs=step // checkpoint_steps + 1,
+                    shuffle=False,
+                    verbose=0,
+                    callbacks=[averager, on_step, *watchers],
+                )
             done = min(step + checkpoint_steps, n_steps)
             if not np.isfinite(history.history["loss"][-1]):
                 raise TrainingError(

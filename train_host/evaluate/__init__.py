@@ -16,7 +16,9 @@ A task is one training: a recipe, a split, a seed. Its folder is `OUT/<recipe>/<
 | `measure` | answers to counts |
 | `noise` | the recordings in noise and in rooms |
 | `result` | the strict form of `result.json` |
-| `command` | arguments, processes, progress |
+| `engine` | the running of tasks: their processes, progress, interruption |
+| `cluster` | the same on the workers of a Dask scheduler |
+| `command` | arguments, and what is left to do |
 
 `train_host.report` makes the document.
 """

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import csv
 import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TextIO
-
-import msgspec
+from typing import Any, Final
 
 from edge.errors import TonelightError
 from train_host.errors import EvaluationError
 
 PHASES: Final = ("features", "train", "score", "report")
-GRACE_S: Final = 30
-"""What an interrupted task has to end in good order."""
 DESCRIPTION: Final = """\
 Trains a recipe on the training side of every fold, exports it, and runs the exported bundle over the tested recordings
 by the device's own pipeline. Results are written as they come, to OUT/<recipe>/<split>/seed-<n>/result.json; what is
@@ -54,7 +42,10 @@ def add_arguments(subparsers: Any) -> None:
     parser.add_argument("--protocol", nargs="+", default=[], metavar="P", help="which (default: all that can be)")
     parser.add_argument("--recipe", nargs="+", default=["tonelight"], metavar="R", help="which (default: tonelight)")
     parser.add_argument("--seeds", type=_positive, default=5, metavar="N", help="seeds 0 to N-1 (default: 5)")
-    parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes at a time (default: 1)")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes at a time (default: 1)")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="run the tasks on the workers of this Dask scheduler, "
+                       "tcp://HOST:PORT, instead of here (docs/workstation.md)")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     parser.add_argument("--noise", action="store_true", help="measure in noise and in rooms, too")
     parser.add_argument("--adapt", action="store_true", help="measure with a few clips of each tested speaker, too")
@@ -118,19 +109,12 @@ def _features(args: argparse.Namespace, console: Any) -> int:
 # --- tasks ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Running:
-    order: Any
-    process: subprocess.Popen[bytes]
-    log: TextIO
-    bar: Any
-
-
 def _tasks(args: argparse.Namespace, console: Any) -> int:
     """Run what is left to do; the number of tasks that failed."""
     from train_host.corpora import find_corpora
     from train_host.corpora.command import corpora_folder
-    from train_host.evaluate.tasks import find_tasks
+    from train_host.evaluate.engine import run_tasks
+    from train_host.evaluate.tasks import find_tasks, recipe_digest
     from train_host.evaluate.work import Order, is_done
     from train_host.recipes import find_recipe
 
@@ -164,102 +148,12 @@ def _tasks(args: argparse.Namespace, console: Any) -> int:
                 corpora=None if root is None else str(root),
                 features=None if args.features is None else str(args.features),
                 n_processes=max(1, (os.cpu_count() or 1) // args.jobs),
+                digest=recipe_digest(find_recipe(task.recipe)),
                 **phases,
             )
         )
     console.print(f"{len(tasks)} tasks, {len(tasks) - len(orders) - n_failed} of them done before")
-    return n_failed + _run_all(orders, args.jobs, console)
-
-
-def _run_all(orders: Sequence[Any], n_jobs: int, console: Any) -> int:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    waiting, running, n_failed = list(orders), [], 0
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        total = progress.add_task("tasks", total=len(orders))
-        try:
-            while waiting or running:
-                while waiting and len(running) < n_jobs:
-                    running.append(_start(waiting.pop(0), progress))
-                time.sleep(0.2)
-                for one in list(running):
-                    _show(one, progress)
-                    if one.process.poll() is None:
-                        continue
-                    running.remove(one)
-                    _end(one)
-                    progress.remove_task(one.bar)
-                    progress.advance(total)
-                    n_failed += not _tell(one, console)
-        finally:
-            # interrupted: each ends its own workers and is left at its last checkpoint
-            for one in running:
-                one.process.send_signal(signal.SIGINT)
-            for one in running:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    one.process.wait(timeout=GRACE_S)
-                _end(one)
-    return n_failed
-
-
-def _start(order: Any, progress: Any) -> _Running:
-    from train_host.evaluate.work import LOG
-
-    folder = order.task.folder(Path(order.out))
-    folder.mkdir(parents=True, exist_ok=True)
-    log = (folder / LOG).open("w")
-    # several trainings share a GPU: none may take all of its memory beforehand, which is what JAX does
-    environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "PYTHONUNBUFFERED": "1", **os.environ}
-    command = [sys.executable, "-m", "train_host.evaluate.work", msgspec.json.encode(order).decode()]
-    # a session of its own: an interruption at the terminal reaches it through this process, once
-    process = subprocess.Popen(
-        command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
-    )
-    return _Running(order, process, log, progress.add_task(str(order.task), total=None))
-
-
-def _end(one: _Running) -> None:
-    """Leave nothing of a task behind: what was killed could not end its own workers."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(one.process.pid, signal.SIGKILL)  # its session, which is its own
-    one.process.wait()
-    one.log.close()
-
-
-def _show(one: _Running, progress: Any) -> None:
-    """How far a training is, by what it has written last."""
-    history = one.order.task.folder(Path(one.order.out)) / "run" / "history.csv"
-    try:
-        with history.open(newline="") as file:
-            *_, last = csv.DictReader(file)
-        step, uar = int(last["step"]), float(last["val_uar"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    words = f"{one.order.task}: step {step}, UAR of validation {100 * uar:.1f}%"
-    progress.update(one.bar, description=words)
-
-
-def _tell(one: _Running, console: Any) -> bool:
-    """Whether the task is done; say so, or why not."""
-    from train_host.evaluate.result import RESULT, load
-    from train_host.evaluate.work import LOG
-
-    task, folder = one.order.task, one.order.task.folder(Path(one.order.out))
-    if one.process.returncode == 0:
-        figures = ""
-        if one.order.score:
-            result = load(folder / RESULT)
-            figures = f": UAR {100 * result.uar:.1f}%, float {100 * result.uar_float:.1f}%"
-        console.print(f"[green]done[/] {task}{figures}")
-        return True
-    lines = [line for line in (folder / LOG).read_text(errors="replace").splitlines() if line.strip()]
-    why = lines[-1] if lines else "it said nothing"
-    if one.process.returncode < 0:
-        why = f"its process was ended from outside (signal {-one.process.returncode}; out of memory?)"
-    console.print(f"[red]failed[/] {task}: ", end="")
-    console.print(f"{why} ({folder / LOG} has all it said)", markup=False)
-    return False
+    return n_failed + run_tasks(orders, args.jobs, args.scheduler, console)
 
 
 def _positive(text: str) -> int:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import platform
 import shutil
+import signal
+import stat
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -35,7 +39,8 @@ LOG: Final = "log.txt"
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a process is to do. `corpora` is their folder; `features` one that `features.write` wrote, for a training
-    without recordings; `n_processes` how many may measure at once."""
+    without recordings; `n_processes` how many may measure at once; `digest` the recipe's form where the order was given
+    (None where that does not matter)."""
 
     task: Task
     out: str
@@ -46,6 +51,7 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     noise: bool
     n_processes: int
     adapt: bool = False
+    digest: str | None = None
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,8 +89,19 @@ def perform(order: Order, console: Console) -> None:
     """Do what is left of the task. Raises TonelightError where it cannot be done."""
     task = order.task
     recipe = find_recipe(task.recipe)
+    if order.digest not in (None, recipe_digest(recipe)):
+        raise EvaluationError(
+            f"here the recipe {recipe.name} has another form than where the command was given; install the same "
+            "tonelight in both places"
+        )
     folder = task.folder(Path(order.out))
     folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        _do(order, recipe, folder, console)
+
+
+def _do(order: Order, recipe: Recipe, folder: Path, console: Console) -> None:
+    task = order.task
     clips = _clips(order, recipe)
     split = make_split(task, clips)
     is_trained = (folder / TRAINING).exists()
@@ -94,6 +111,15 @@ def perform(order: Order, console: Console) -> None:
         _score(order, recipe, split, folder, console)
     if order.score and order.adapt and _wants_adaptation(task, folder):
         _adapt(order, recipe, split, folder)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time in a task's folder: one that is taken for dead may still be at it for a moment."""
+    # to append: a mere look leaves the time of the file as it is
+    with (folder / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _is_scored(folder: Path, noise: bool) -> bool:
@@ -404,9 +430,25 @@ def _mean_uar(counts) -> float:
     return sum(map(uar, counts)) / len(counts)
 
 
+def _end_with_parent() -> None:
+    """Ends this process, and all that it has started, when the one at the other end of standard input is gone."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        try:
+            os.killpg(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(1)  # where it is not the first of its session
+
+    if stat.S_ISFIFO(os.fstat(0).st_mode):
+        threading.Thread(target=wait, name="parent", daemon=True).start()
+
+
 def main(argument: str) -> int:
     """Exit status: 0 done, 1 could not, 130 interrupted. The last line on standard output says why."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _end_with_parent()
     console = Console(highlight=False, soft_wrap=True)
     try:
         perform(msgspec.json.decode(argument, type=Order), console)
