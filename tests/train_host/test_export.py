@@ -186,7 +186,12 @@ def test_speech_is_what_nearly_all_validation_speech_is_taken_for():
     unsure = np.linspace(-3, 3, 1000, dtype=np.float32)[:, None]
     decision = decide(logits, unsure, truth, 1.0)
     decision.check()
-    assert np.mean(1 / (1 + np.exp(-unsure)) >= decision.speech_from) == pytest.approx(0.995, abs=0.002)
+    heard = np.mean(1 / (1 + np.exp(-unsure)) >= decision.speech_from)
+    assert heard >= 0.995
+    outliers = decide(logits, np.where(np.arange(1000) < 4, -9, 2).astype(np.float32)[:, None], truth, 1.0)
+    assert 0.8 < outliers.speech_from < 1 / (1 + np.exp(-2))
+    few = decide(logits[:10], unsure[495:505], truth[:10], 1.0)
+    assert (1 / (1 + np.exp(-unsure[495:505])) > few.speech_from).all()
 
 
 def test_thresholds_name_an_emotion_for_seven_of_ten():

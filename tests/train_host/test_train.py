@@ -51,7 +51,8 @@ def weights(run: Path) -> list[np.ndarray]:
 def test_a_training_learns(run):
     rows = history(run)
     assert [int(row["step"]) for row in rows] == [30, 60]
-    assert float(rows[-1]["loss"]) < 0.5 * np.log(4)
+    # on examples in each other's style, which takes half of what tells these four tones apart
+    assert float(rows[-1]["loss"]) < 0.8 * np.log(4)
     # a voice it never heard, four emotions: chance is 0.25
     assert float(rows[-1]["val_uar"]) >= 0.7
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
