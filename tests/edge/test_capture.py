@@ -472,12 +472,12 @@ def place_of(samples: np.ndarray, demo: np.ndarray) -> int:
     return next((int(at) for at in starts if np.array_equal(demo[at : at + len(samples)], samples)), -1)
 
 
-def test_every_stretch_of_speech_becomes_a_clip_with_its_guess(room, demo):
+def test_every_stretch_of_speech_becomes_a_clip_with_its_guess(room, demo, undisturbed):
     room.switch.set(600)
     room.run()
     clips, events = room.clips.all(), room.watcher.events
     assert [(c.about.guess, c.about.ts, c.about.probs) for c in clips] == [(e.label, e.ts, e.probs) for e in events]
-    assert len(clips) == 6
+    assert len(clips) == len(undisturbed)
     for samples, told in zip(room.samples(), events, strict=True):
         assert place_of(samples, demo) == pytest.approx((told.start_s - AROUND_S) * SAMPLE_RATE_HZ, abs=1)
     assert room.watcher.healths[-1].capturing_s > 0
@@ -495,9 +495,9 @@ def test_a_clip_alone_is_one_stretch_of_speech_for_the_pipeline(room):
         assert summarize(found, bundle, len(samples) / SAMPLE_RATE_HZ).segments == 1
 
 
-def test_without_the_switch_there_is_nothing(room):
+def test_without_the_switch_there_is_nothing(room, undisturbed):
     room.run()
-    assert len(room.watcher.events) == 6
+    assert len(room.watcher.events) == len(undisturbed) > 0
     assert list(room.folder.iterdir()) == []
     assert not any(look.is_capturing for look in room.light.history)
     assert all(told.capturing_s == 0 for told in room.watcher.healths)
@@ -533,7 +533,7 @@ def test_mute_ends_it_and_what_was_just_said_is_not_kept(room, undisturbed):
     room.run()
     assert room.switch.left_s == 0
     # the recording begins anew after the mute, but capture is off then
-    assert len(room.watcher.events) == 2 + 6
+    assert len(room.watcher.events) == 2 + len(undisturbed)
     assert len(room.clips.all()) == 1
     assert Phase.MUTED in {told.phase for told in room.watcher.healths}
 
@@ -542,7 +542,7 @@ def test_lost_samples_are_in_no_clip(room, undisturbed, demo):
     room.switch.set(600)
     room.lose = {middle_of(undisturbed[2]): 16_000}
     room.run()
-    assert len(room.clips.all()) == len(room.watcher.events) >= 6
+    assert len(room.clips.all()) == len(room.watcher.events) > 0
     gap = middle_of(undisturbed[2]) * 320
     for samples in room.samples():
         at = place_of(samples, demo)
