@@ -229,21 +229,25 @@ class FeatureExtractor:
     """Turns the voiced frames of one stream into feature vectors.
 
     The only thing kept between calls is the level of the speech so far. It lives as long as the stream. The scratch
-    buffer is as long as the largest group of frames was, and never longer than 128.
+    buffers are as long as the largest group of frames was, and never longer than 128.
     """
 
     def __init__(self, config: FeatureConfig) -> None:
         config.check()
         self.config = config
         columns = set(config.columns)
-        self._window = hann(config.window_length)
+        window = hann(config.window_length)
+        # numpy transforms in single precision only where it divides by `n_fft`, else in double and 1.6 times as long;
+        # `n_fft` is a power of two, so that multiplying by it beforehand changes no digit
+        self._window = window * np.float32(config.n_fft)
         # by Parseval the mel powers of a frame then add up to about its mean square, the unit of the level
-        self._scale = np.float32(2 / (config.n_fft * (self._window @ self._window)))
         self._mel = mel_filterbank(config.n_mels, config.n_fft, config.sample_rate_hz, config.f_min_hz, config.f_max_hz)
+        self._mel *= np.float32(2 / (config.n_fft * (window @ window)))
         self._dct = dct_matrix(config.n_mels, config.n_mfcc)
         self._chroma = chroma_filterbank(config.n_fft, config.sample_rate_hz) if "chroma" in columns else None
         self._slices = config.slices
         self._windowed: Float32 = np.zeros((0, config.n_fft), np.float32)
+        self._power: Float32 = np.empty((2, 0, config.n_fft // 2 + 1), np.float32)
         self._needs_spectrum = bool(columns - {"rms", "zcr"})
         self._needs_mel = bool(columns & {"mfcc", "mfcc_delta", "log_mel"})
         self._floor = np.float32(10 ** (config.floor_db / 10))
@@ -253,7 +257,7 @@ class FeatureExtractor:
                 int(config.sample_rate_hz / highest), min(int(config.sample_rate_hz / lowest), config.window_length - 1)
             )
             self._lag_columns = slice(int(self._lags[0]), int(self._lags[-1]) + 1)
-            of_window = np.fft.irfft(np.abs(np.fft.rfft(self._window, config.n_fft)) ** 2)
+            of_window = np.fft.irfft(np.abs(np.fft.rfft(window, config.n_fft)) ** 2)
             self._window_autocorrelation = np.asarray(of_window[self._lags] / of_window[0], np.float32)
             self._octaves = np.log2(config.sample_rate_hz / self._lags / 100)
             # an octave below the fundamental correlates just as well: prefer the shorter lag (Boersma's octave cost)
@@ -272,14 +276,14 @@ class FeatureExtractor:
 
         `mfcc_delta` holds the MFCC themselves here: their slope needs frames to come, and `DeltaStage` takes it.
         """
-        config = self.config
-        n = len(frames)
-        if n > _AT_ONCE:
-            parts = [self.compute(frames[start : start + _AT_ONCE]) for start in range(0, n, _AT_ONCE)]
-            return np.concatenate(parts)
-        out = np.zeros((n, config.n_features), np.float32)
-        if n == 0:
-            return out
+        out = np.empty((len(frames), self.config.n_features), np.float32)
+        for start in range(0, len(frames), _AT_ONCE):
+            self._fill(out[start : start + _AT_ONCE], frames[start : start + _AT_ONCE])
+        return out
+
+    def _fill(self, out: Float32, frames: Float32) -> None:
+        """Put the feature vectors of at most `_AT_ONCE` frames into `out`, in all of its columns."""
+        config, n = self.config, len(frames)
         slices = self._slices
         reference = None
         if self._level is not None or "rms" in slices:
@@ -292,18 +296,19 @@ class FeatureExtractor:
         if "zcr" in slices:
             out[:, slices["zcr"].start] = zcr(frames)
         if not self._needs_spectrum:
-            return out
+            return
         if n > len(self._windowed):
             self._windowed = np.zeros((n, config.n_fft), np.float32)
+            self._power = np.empty((2, n, config.n_fft // 2 + 1), np.float32)
         windowed = self._windowed[:n]  # zeros stand behind the window for ever
         np.multiply(frames, self._window, out=windowed[:, : config.window_length])
-        spectrum = np.fft.rfft(windowed)
-        power_spectrum = np.square(spectrum.real)
-        power_spectrum += np.square(spectrum.imag)
+        spectrum = np.fft.rfft(windowed, norm="forward")
+        power_spectrum, imaginary = self._power[:, :n]
+        np.square(spectrum.real, out=power_spectrum)
+        np.square(spectrum.imag, out=imaginary)
+        power_spectrum += imaginary
         if self._needs_mel:
-            log_mel = power_spectrum @ self._mel
-            log_mel *= self._scale
-            log_mel = self._log(log_mel, reference)
+            log_mel = self._log(power_spectrum @ self._mel, reference)
             if "log_mel" in slices:
                 out[:, slices["log_mel"]] = log_mel
             if "mfcc" in slices or "mfcc_delta" in slices:
@@ -318,7 +323,6 @@ class FeatureExtractor:
             # numpy goes back in double precision where the spectrum is real; a complex one would take two thirds of the
             # time, and move every pitch a little from what models were trained on
             self._pitch(np.fft.irfft(power_spectrum, config.n_fft), out[:, slices["pitch"]])
-        return out
 
     def _log(self, power: Float32, reference: Float32 | None) -> Float32:
         """Natural logarithm of `power` relative to the level of speech `(n, 1)`, if that is known, above the floor."""
