@@ -28,8 +28,8 @@ class Framer:
     def push(self, samples: Float32, at_least: int = 1) -> Float32:
         """Take any number of samples, shape `(n,)`; return the frames they complete, shape `(n_frames, window_length)`.
 
-        Fewer than `at_least` frames are none: they wait for the next call. The frames are a read-only view: copy them
-        to keep them beyond the next call.
+        Fewer than `at_least` frames are none: they wait for the next call. The frames are a read-only view, of `samples`
+        itself maybe: copy them to keep them beyond the next call, or beyond a change of `samples`.
         """
         if samples.ndim != 1:
             raise ValueError(f"samples must be mono, shape (n,), got {samples.shape}")
@@ -39,7 +39,10 @@ class Framer:
             # copied: whoever gave them may write into them again
             self._pending.append(np.array(samples, np.float32))
             return self._none
-        pending = np.concatenate([*self._pending, samples], dtype=np.float32, casting="same_kind")
+        if self._pending:
+            pending = np.concatenate([*self._pending, samples], dtype=np.float32, casting="same_kind")
+        else:  # a whole recording need not be copied
+            pending = np.ascontiguousarray(samples, np.float32)
         # the remainder is copied, so that a long block is not kept alive by a few samples of it
         self._pending = [pending[n_frames * self.hop_length :].copy()]
         self.n_pending = len(self._pending[0])
