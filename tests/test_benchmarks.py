@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.aims import AIMS, Aim, aims_table, number
+
 ROOT = Path(__file__).parents[1]
 needs_tensorflow = pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="needs tensorflow")
 
@@ -22,9 +24,42 @@ def run(part: str) -> list[list[list[str]]]:
     return [[[cell.strip() for cell in row.split("|")[1:-1]] for row in one.splitlines()[2:]] for one in tables]
 
 
-def number(cell: str) -> float:
-    """Of "3.2 ms" or "1.5x"."""
-    return float(re.match(r"[-+]?[\d.]+", cell)[0])
+def test_an_aim_is_judged_by_the_worst_figure() -> None:
+    faster, smaller = Aim("speed", 3, 5, "x", is_least=True), Aim("size", 70, 50, " MB")
+    assert faster.verdict([7, 5]) == "met, both"
+    assert faster.verdict([7, 4.9]) == "met, the first"
+    assert faster.verdict([7, 2.9]) == "missed"
+    assert smaller.verdict([50]) == "met, both"
+    assert smaller.verdict([40, 50.1]) == "met, the first"
+    assert smaller.verdict([70.1]) == "missed"
+    assert smaller.verdict([]) == "not measured"
+    assert faster.row({"(3 s)": 4.04, "(60 s)": 2.5}) == [
+        "speed", "at least 3x", "5x", "4.04x (3 s), 2.5x (60 s)", "missed",
+    ]  # fmt: skip
+
+
+def test_the_aims_are_read_from_what_is_printed() -> None:
+    features = """\
+| descriptors | clip | peer | tonelight | peer's cost | peer / tonelight | peer / as on the board |
+| --- | --- | --- | --- | --- | --- | --- |
+| MFCC + energy | 3 s | python_speech_features | 0.5 ms | 2 ms | 5.2x | 2x |
+| MFCC + energy | 8 s | python_speech_features | not installed |  |  |  |
+| MFCC + RMS + ZCR | 3 s | librosa | 0.4 ms | 1 ms | 3.5x | 1x |
+| MFCC + RMS + ZCR + pitch | 3 s | librosa, with yin | 0.4 ms | 1 ms | 9.9x | 1x |
+
+| blocks of | CPU per second of audio | against the whole clip at once |
+| --- | --- | --- |
+| 20 ms | 2.00 ms | 1.58x |
+"""
+    told = aims_table({"memory": 49.0, "start": 1.2}, {"features": features})
+    told = {row[0]: row[3:] for row in ([c.strip() for c in line.split("|")[1:-1]] for line in told.splitlines()[2:])}
+    assert len(told) == len(AIMS)
+    assert told[AIMS["psf"].what] == ["5.2x (3 s)", "met, both"]
+    assert told[AIMS["librosa"].what] == ["3.5x (3 s)", "missed"]
+    assert told[AIMS["streamed"].what] == ["1.58x", "met, the first"]
+    assert told[AIMS["memory"].what] == ["49 MB", "met, both"]
+    assert told[AIMS["start"].what] == ["1.2 s", "missed"]
+    assert told[AIMS["usual"].what] == ["", "not measured"]
 
 
 def test_the_floor_is_below_what_is_measured() -> None:
