@@ -23,7 +23,7 @@ from benchmarks.aims import aims_table
 from benchmarks.common import begin, table
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("floor", "features", "model", "path", "length")
+PARTS = ("floor", "memory", "features", "model", "path", "length")
 BOARDS = {"pi-4": "Pi 4", "pi-5": "Pi 5", "zero-2-w": "Zero 2 W", "jetson": "Jetson"}
 METHOD = """\
 # What listening costs

@@ -71,6 +71,13 @@ def test_the_floor_is_below_what_is_measured() -> None:
         assert number(row[5]) > 1
 
 
+def test_memory_adds_up() -> None:
+    (rows,) = run("memory")
+    assert len(rows) >= 7
+    assert sum(number(row[1]) for row in rows) == pytest.approx(number(rows[-1][2]), abs=0.1 * len(rows))
+    assert all(0 < number(row[3]) <= number(row[2]) for row in rows)
+
+
 def test_a_day_in_short() -> None:
     (rows,) = run("length")
     assert [row[0] for row in rows] == [f"minute {n}" for n in (1, 2, 6, 12, 24)]

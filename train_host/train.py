@@ -3,7 +3,7 @@
 runs/<name>/
     run.json           recipe, seed, corpora, speakers of each side, normalisation: everything but the weights
     checkpoint.npz     weights, their average, the optimizer and the step; replaced every `CHECKPOINT_STEPS`
-    history.csv        loss and validation UAR over the steps
+    history.csv        loss and validation UAR over the steps, and the seconds that steps and their batches took
     weights.npz        the averaged weights, once training has ended
     validation.npz     what they say of the validation speakers: logits, speech and truth, to calibrate on
     sequences.npz      normalised features of some of their segments, to check and calibrate an export on
@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import platform
+import time
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,13 +34,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from edge.labels import EMOTIONS
 from edge.normalize import Normalizer, NormalizerConfig
 from train_host import plots
-from train_host.batches import N_LABELS, Batches, fit_normalizer, label_mask, pad
+from train_host.batches import N_LABELS, fit_normalizer, label_mask, pad
 from train_host.corpora.clip import Clip
 from train_host.dataset import Example, Extraction, Sounds
 from train_host.devices import shared_batches
 from train_host.errors import TrainingError
 from train_host.folds import Split
 from train_host.metrics import unweighted_average_recall
+from train_host.pace import TimedBatches
 from train_host.recipes import Recipe, find_recipe
 
 if TYPE_CHECKING:
@@ -152,7 +154,8 @@ def train(
         first_step = _begin(run, info, model, averager, console)
 
     # the loop
-    batches = Batches(data.train, recipe, info.normalizer, seed, checkpoint_steps, data.scenes)
+    batches = TimedBatches(data.train, recipe, info.normalizer, seed, checkpoint_steps, data.scenes)
+    train_s = 0.0
     inputs, labels, corpora = validation_inputs(data.val, recipe, info)
     # of both sides: a validation speaker may show an emotion that nobody else in the corpus does
     masks = label_mask([*data.train, *data.val])
@@ -165,6 +168,7 @@ def train(
         on_step = _StepBar(progress, task)
         for step in range(first_step, n_steps, checkpoint_steps):
             batches.first_step = step
+            began_s, made_s = time.perf_counter(), batches.made_s
             with shared:
                 history = model.fit(
                     batches,
@@ -175,6 +179,8 @@ def train(
                     verbose=0,
                     callbacks=[averager, on_step, *watchers],
                 )
+            took_s = time.perf_counter() - began_s
+            train_s += took_s
             done = min(step + checkpoint_steps, n_steps)
             if not np.isfinite(history.history["loss"][-1]):
                 raise TrainingError(
@@ -185,6 +191,7 @@ def train(
                 logits = predict(model, inputs)[:, :N_LABELS]
             uar = unweighted_average_recall(labels, masked_argmax(logits, corpora, masks))
             row = {"step": done, "loss": history.history["loss"][-1], "val_uar": uar}
+            row |= {"seconds": round(took_s, 2), "batch_seconds": round(batches.made_s - made_s, 2)}
             _append(run / HISTORY, row)
             _save_checkpoint(run / CHECKPOINT, done, model, averager)
             progress.update(
@@ -203,6 +210,11 @@ def train(
     plots.curves(run / HISTORY, run / "curves.png")
     uar = unweighted_average_recall(labels, masked_argmax(logits, corpora, masks))
     console.print(f"[green]trained[/] {escape(str(run))}: UAR of the validation speakers {100 * uar:.1f}%")
+    if train_s:
+        console.print(
+            f"{n_steps - first_step} steps in {train_s:.0f} s, {100 * min(1, batches.made_s / train_s):.0f}% of which "
+            "went into making batches: the network waited for data no longer than that"
+        )
 
 
 def normalized(example: Example, recipe: Recipe, info: RunInfo) -> NDArray[np.float32]:

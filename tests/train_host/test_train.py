@@ -3,6 +3,7 @@
 import csv
 import io
 import multiprocessing
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +61,18 @@ def test_a_training_learns(run):
     said = (run / "said.txt").read_text()
     assert "trained" in said
     assert f"UAR of the validation speakers {100 * float(rows[-1]['val_uar']):.1f}%" in said
+
+
+@pytest.mark.slow
+def test_a_training_says_what_its_batches_took(run):
+    rows = history(run)
+    assert all(float(row["batch_seconds"]) > 0 for row in rows)
+    made_s, took_s = (sum(float(row[name]) for row in rows) for name in ("batch_seconds", "seconds"))
+    said = (run / "said.txt").read_text()
+    told = re.search(r"60 steps in (\d+) s, (\d+)% of which\s+went into making batches", said)
+    assert told, said
+    assert int(told[1]) == pytest.approx(took_s, abs=1)
+    assert int(told[2]) == pytest.approx(min(100, 100 * made_s / took_s), abs=1)
 
 
 @pytest.mark.slow
