@@ -25,7 +25,17 @@ from train_host.evaluate.tasks import Task  # noqa: E402
 from train_host.evaluate.work import Order  # noqa: E402
 
 TASKS = ("--protocol", "tess_twoway")
+PATIENCE_S = 900
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are looked for in /proc")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums that several threads add up may differ in the last digit from one time to the next."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            patch.setenv(name, "1")
+        yield
 
 
 @contextmanager
@@ -73,14 +83,26 @@ def listens(port: int) -> bool:
 
 
 def wait_until(is_so: Callable[[], object]) -> None:
-    deadline_s = time.monotonic() + 900
+    deadline_s = time.monotonic() + PATIENCE_S
     while not is_so():
         assert time.monotonic() < deadline_s
         time.sleep(0.1)
 
 
-def tasks_of(mark: str) -> list[str]:
-    return [command for command in processes_with(f"MARK={mark}\0") if "train_host.evaluate.work" in command]
+def tasks_of(mark: str) -> list[int]:
+    """The processes of tasks that a worker has started."""
+    found = processes_with(f"MARK={mark}\0")
+    return [number for number, command in found.items() if "train_host.evaluate.work" in command]
+
+
+def begun(client, out: Path) -> set[str]:
+    """The addresses of workers that have told the command at work in `out` of a task that they have begun."""
+    return {
+        worker
+        for marker in out.glob(".tonelight-*")
+        for _, (_, worker, what, _) in client.get_events(marker.name[1:])
+        if what == "begun"
+    }
 
 
 def evaluate(out: Path, corpora: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:  # noqa: F811
@@ -119,12 +141,18 @@ def test_a_killed_workers_task_is_run_again_and_results_are_the_same(local, corp
     out = tmp_path / "out"
     with ExitStack() as stack:
         address = stack.enter_context(scheduler())
-        process = evaluate(out, corpora, *TASKS, "--scheduler", address)
+        client = stack.enter_context(distributed.Client(address, set_as_default=False))
         victim = stack.enter_context(worker(address, "victim", tmp_path / "victim"))
         stack.enter_context(worker(address, "other", tmp_path / "other"))
-        wait_until(lambda: tasks_of("victim") and tasks_of("other"))
+        client.wait_for_workers(2, timeout=PATIENCE_S)
+        process = evaluate(out, corpora, *TASKS, "--scheduler", address)
+        wait_until(lambda: tasks_of("victim"))
+        (task,) = tasks_of("victim")
+        os.kill(task, signal.SIGSTOP)  # however slow the machine is, it will not be done before
+        wait_until(lambda: len(begun(client, out)) == 2)
         victim.kill()
-        wait_until(lambda: not tasks_of("victim"))  # nor its task goes on, beside the one that is run again
+        os.kill(task, signal.SIGCONT)
+        wait_until(lambda: not tasks_of("victim"))  # nor does its task go on, beside the one that is run again
         said, wrong = process.communicate()
         assert process.returncode == 0, said + wrong
         assert "again lstm128 tess_twoway/" in said

@@ -695,13 +695,14 @@ def test_the_device_is_told_in_words():
     assert re.fullmatch(r".+, \d+ cores", work.processor())
 
 
-def processes_with(word: str) -> list[str]:
-    """Command lines of the processes that have `word` in their environment."""
-    found = []
+def processes_with(word: str) -> dict[int, str]:
+    """Command lines of the processes that have `word` in their environment, by their numbers."""
+    found = {}
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
             if word.encode() in path.read_bytes():
-                found.append(path.with_name("cmdline").read_bytes().replace(b"\0", b" ").decode())
+                command = path.with_name("cmdline").read_bytes()
+                found[int(path.parent.name)] = command.replace(b"\0", b" ").decode()
         except OSError:  # not ours, or gone meanwhile
             continue
     return found
@@ -728,7 +729,7 @@ def test_an_interruption_leaves_no_process_and_the_same_command_goes_on(corpora,
     assert process.returncode == 130
     assert said.splitlines()[-1].startswith("tonelight-train: interrupted")
     assert "Traceback" not in said
-    assert processes_with(str(tmp_path / "cache")) == []
+    assert not processes_with(str(tmp_path / "cache"))
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "done lstm128 savee_loso/1" in done.stdout
