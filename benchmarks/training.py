@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -25,8 +26,8 @@ from edge.errors import TonelightError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from train_host.batches import Batches
     from train_host.corpora.clip import Clip
-    from train_host.pace import TimedBatches
     from train_host.recipes import Recipe
     from train_host.train import Data
 
@@ -71,8 +72,11 @@ def _document(args: argparse.Namespace) -> str:
     console = Console(file=io.StringIO())
     root = corpora_folder(args)
     clips = [clip for corpus in find_corpora(root) if corpus.name not in NOT_FOR_WEIGHTS for clip in corpus.clips]
-    recipe = RECIPES["tonelight"]
     few = some(clips, 80 if args.quick else 400)
+    recipe = RECIPES["tonelight"]
+    # as many scenes for these clips as for all
+    n_scenes = max(1, round(recipe.training.n_scenes * len(few) / len(clips)))
+    recipe = replace(recipe, training=replace(recipe.training, n_scenes=n_scenes))
     load = f"{os.getloadavg()[0]:.1f} before the run, {{:.1f}} at its end, of {os.cpu_count()} cores"
     print(f"features of {len(few)} clips, twice ...", flush=True)
     split = everything(few)
@@ -118,7 +122,7 @@ def _features(split, recipe: Recipe, root: Path, console: Console) -> tuple[Data
     text += (
         f"{len(split.train) + len(split.val)} clips, evenly from the corpora "
         f"{', '.join(sorted({clip.corpus for clip in (*split.train, *split.val)}))}; each as it is, those that train "
-        f"augmented besides ({recipe.training.views} view), and {recipe.training.n_scenes} scenes without speech: "
+        f"augmented besides ({recipe.training.views} view), and their share of the scenes without speech: "
         f"{hours:.2f} hours of speech in {len(examples)} segments, {size_mb:.0f} MB in the cache, {os.cpu_count()} "
         "processes.\n\n"
     )
@@ -134,9 +138,9 @@ def _steps(data: Data, recipe: Recipe, n_clips: int, n_all: int, n_rounds: int, 
     """The section on steps: the same network on batches that are made, and on one that is there already, in turn."""
     import keras
 
-    from train_host.batches import fit_normalizer
+    from train_host.ahead import N_THREADS, BatchesAhead
+    from train_host.batches import Batches, fit_normalizer
     from train_host.devices import shared_batches
-    from train_host.pace import TimedBatches
     from train_host.train import compile_model
 
     keras.utils.set_random_seed(0)
@@ -144,8 +148,9 @@ def _steps(data: Data, recipe: Recipe, n_clips: int, n_all: int, n_rounds: int, 
     with shared:
         model = recipe.build(recipe.features.n_features)
         compile_model(model, recipe, 1000)
-    made = TimedBatches(data.train, recipe, fit_normalizer(data.train, recipe), 0, n_steps, data.scenes)
-    ready = _one_batch(made, n_steps)
+    batches = Batches(data.train, recipe, fit_normalizer(data.train, recipe), 0, n_steps, data.scenes)
+    ready = _one_batch(batches, n_steps)
+    taken: dict[str, list[float]] = {"made": [], "ready": [], "waited": []}
 
     def step_s(batches: keras.utils.PyDataset) -> float:
         began_s = time.perf_counter()
@@ -153,21 +158,24 @@ def _steps(data: Data, recipe: Recipe, n_clips: int, n_all: int, n_rounds: int, 
             model.fit(batches, steps_per_epoch=n_steps, epochs=1, shuffle=False, verbose=0)
         return (time.perf_counter() - began_s) / n_steps
 
-    step_s(ready), step_s(made)  # compiled
-    taken: dict[str, list[float]] = {"made": [], "ready": []}
-    made.made_s = 0.0
-    for _ in range(n_rounds):
-        taken["made"].append(step_s(made))
-        taken["ready"].append(step_s(ready))
-    made_s = made.made_s / (n_rounds * n_steps)
-    with_s, without_s = median(taken["made"]), median(taken["ready"])
-    waits = max(0.0, median(1 - there / with_ for with_, there in zip(taken["made"], taken["ready"], strict=True)))
+    with BatchesAhead(batches, n_steps * (n_rounds + 1)) as ahead:
+        for number in range(n_rounds + 1):
+            ahead.begin(number * n_steps, n_steps)
+            waited_s = ahead.waited_s
+            taken["made"].append(step_s(ahead))
+            taken["waited"].append((ahead.waited_s - waited_s) / n_steps)
+            taken["ready"].append(step_s(ready))
+    began_s = time.perf_counter()
+    for step in range(n_steps):
+        batches[step]
+    alone_s = (time.perf_counter() - began_s) / n_steps
+    # the first round compiles
+    with_s, without_s, waited_s = (median(taken[name][1:]) for name in ("made", "ready", "waited"))
     rows = [
-        ["step, its batch made meanwhile", f"{1000 * with_s:.1f} ms"],
+        ["step, its batch made ahead", f"{1000 * with_s:.1f} ms"],
+        ["of that, waited for the batch at the most", f"{1000 * waited_s:.1f} ms, {100 * waited_s / with_s:.0f}%"],
         ["step, with a batch that is there", f"{1000 * without_s:.1f} ms"],
-        ["making a batch", f"{1000 * made_s:.1f} ms"],
-        ["share of the time that a step waits for its batch (median of the rounds)", f"{100 * waits:.0f}%"],
-        ["the most that can be, as `tonelight-train train` tells it", f"{100 * min(1.0, made_s / with_s):.0f}%"],
+        ["making a batch, in one thread and beside nothing else", f"{1000 * alone_s:.1f} ms"],
     ]
     # as many segments as these clips give, each of which is there as it is and in its views
     n_examples = len(data.train) / n_clips * n_all
@@ -181,13 +189,13 @@ def _steps(data: Data, recipe: Recipe, n_clips: int, n_all: int, n_rounds: int, 
     text = "## Steps, from mixed corpora\n\n"
     text += (
         f"Batches of {recipe.training.batch_size} examples of {recipe.training.crop_frames} frames, drawn from all "
-        f"corpora and changed anew each time. {n_rounds} rounds of {n_steps} steps of each kind, in turn. Where the "
-        "network computes on the processor, making batches takes that from it, too, which counts as waiting here.\n\n"
+        f"corpora and changed anew each time. {n_rounds} rounds of {n_steps} steps of each kind, in turn; {N_THREADS} "
+        "threads make batches. Where the network computes on the processor, they take that from it.\n\n"
     )
     return text + table(["", "time"], rows)
 
 
-def _one_batch(batches: TimedBatches, n_steps: int):
+def _one_batch(batches: Batches, n_steps: int):
     """A data set of one batch over and over."""
     import keras
 

@@ -3,7 +3,7 @@
 runs/<name>/
     run.json           recipe, seed, corpora, speakers of each side, normalisation: everything but the weights
     checkpoint.npz     weights, their average, the optimizer and the step; replaced every `CHECKPOINT_STEPS`
-    history.csv        loss and validation UAR over the steps, and the seconds that steps and their batches took
+    history.csv        loss and validation UAR over the steps, the seconds they took, and those waited for batches
     weights.npz        the averaged weights, once training has ended
     validation.npz     what they say of the validation speakers: logits, speech and truth, to calibrate on
     sequences.npz      normalised features of some of their segments, to check and calibrate an export on
@@ -34,14 +34,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from edge.labels import EMOTIONS
 from edge.normalize import Normalizer, NormalizerConfig
 from train_host import plots
-from train_host.batches import N_LABELS, fit_normalizer, label_mask, pad
+from train_host.ahead import BatchesAhead
+from train_host.batches import N_LABELS, Batches, fit_normalizer, label_mask, pad
 from train_host.corpora.clip import Clip
 from train_host.dataset import Example, Extraction, Sounds
 from train_host.devices import shared_batches
 from train_host.errors import TrainingError
 from train_host.folds import Split
 from train_host.metrics import unweighted_average_recall
-from train_host.pace import TimedBatches
 from train_host.recipes import Recipe, find_recipe
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def train(
         first_step = _begin(run, info, model, averager, console)
 
     # the loop
-    batches = TimedBatches(data.train, recipe, info.normalizer, seed, checkpoint_steps, data.scenes)
+    batches = Batches(data.train, recipe, info.normalizer, seed, checkpoint_steps, data.scenes)
     train_s = 0.0
     inputs, labels, corpora = validation_inputs(data.val, recipe, info)
     # of both sides: a validation speaker may show an emotion that nobody else in the corpus does
@@ -163,16 +163,16 @@ def train(
     watchers = []
     if importlib.util.find_spec("tensorflow"):  # which writes the events; a machine with JAX only does without them
         watchers.append(keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False))
-    with progress_bar(console) as progress:
+    with progress_bar(console) as progress, BatchesAhead(batches, n_steps) as ahead:
         task = progress.add_task("training", total=n_steps, completed=first_step)
         on_step = _StepBar(progress, task)
         for step in range(first_step, n_steps, checkpoint_steps):
-            batches.first_step = step
-            began_s, made_s = time.perf_counter(), batches.made_s
+            ahead.begin(step, min(checkpoint_steps, n_steps - step))
+            began_s, waited_s = time.perf_counter(), ahead.waited_s
             with shared:
                 history = model.fit(
-                    batches,
-                    steps_per_epoch=min(checkpoint_steps, n_steps - step),
+                    ahead,
+                    steps_per_epoch=len(ahead),
                     initial_epoch=step // checkpoint_steps,
                     epochs=step // checkpoint_steps + 1,
                     shuffle=False,
@@ -191,7 +191,7 @@ def train(
                 logits = predict(model, inputs)[:, :N_LABELS]
             uar = unweighted_average_recall(labels, masked_argmax(logits, corpora, masks))
             row = {"step": done, "loss": history.history["loss"][-1], "val_uar": uar}
-            row |= {"seconds": round(took_s, 2), "batch_seconds": round(batches.made_s - made_s, 2)}
+            row |= {"seconds": round(took_s, 2), "waited_seconds": round(ahead.waited_s - waited_s, 2)}
             _append(run / HISTORY, row)
             _save_checkpoint(run / CHECKPOINT, done, model, averager)
             progress.update(
@@ -212,8 +212,8 @@ def train(
     console.print(f"[green]trained[/] {escape(str(run))}: UAR of the validation speakers {100 * uar:.1f}%")
     if train_s:
         console.print(
-            f"{n_steps - first_step} steps in {train_s:.0f} s, {100 * min(1, batches.made_s / train_s):.0f}% of which "
-            "went into making batches: the network waited for data no longer than that"
+            f"{n_steps - first_step} steps in {train_s:.0f} s; waited for data: "
+            f"{100 * min(1, ahead.waited_s / train_s):.0f}% of the time"
         )
 
 

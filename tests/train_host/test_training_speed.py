@@ -1,0 +1,58 @@
+"""The benchmark of training runs and writes what it promises; how fast it is, no test says."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("keras")
+
+from benchmarks.training import some
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_some_clips_of_every_corpus(clips):
+    both = [*clips, *(replace(clip, corpus="other") for clip in clips[:24])]
+    few = some(both, 12)
+    assert [clip.corpus for clip in few].count("voices") == 8
+    assert [clip.corpus for clip in few].count("other") == 4
+    assert len({clip.path for clip in few[:4]}) == 4
+    # two of the smallest, and all where there are no more
+    assert [clip.corpus for clip in some([*clips, *both[-3:]], 3)].count("other") == 2
+    assert sorted(clip.path for clip in some(clips, 1000)) == sorted(clip.path for clip in clips)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="needs tensorflow")
+def test_the_figures_of_a_training(voices, tmp_path):
+    out = tmp_path / "training.md"
+    command = [sys.executable, "-m", "benchmarks.training", "--quick", "--corpora", str(voices), "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = out.read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in said.splitlines() if line.startswith("|")]
+    first, second = (next(row for row in rows if row[0].startswith(f"{name} run")) for name in ("first", "second"))
+    assert float(second[1].split()[0]) < float(first[1].split()[0])
+    assert re.fullmatch(r"\d+x faster", second[2])
+    (waited,) = (row[1] for row in rows if row[0].startswith("of that, waited"))
+    assert 0 <= int(re.fullmatch(r"[\d.]+ ms, (\d+)%", waited)[1]) <= 100
+    (epoch,) = (row for row in rows if row[0].startswith("as many examples as 48 clips"))
+    assert epoch[1].endswith(" s")
+
+
+def test_without_corpora_one_line(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "TONELIGHT_CORPORA"}
+    command = [sys.executable, "-m", "benchmarks.training", "--out", str(tmp_path / "training.md")]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "benchmarks.training: no corpora: name their folder by --corpora DIR or by the environment variable "
+        "TONELIGHT_CORPORA\n"
+    )
+    assert not list(tmp_path.iterdir())
