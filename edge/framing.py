@@ -28,8 +28,8 @@ class Framer:
     def push(self, samples: Float32, at_least: int = 1) -> Float32:
         """Take any number of samples, shape `(n,)`; return the frames they complete, shape `(n_frames, window_length)`.
 
-        Fewer than `at_least` frames are none: they wait for the next call. The frames are a read-only view, of `samples`
-        itself maybe: copy them to keep them beyond the next call, or beyond a change of `samples`.
+        Fewer than `at_least` frames are none: they wait for the next call. The frames are a read-only view, maybe of
+        `samples` itself: copy them to keep them beyond the next call, or beyond a change of `samples`.
         """
         if samples.ndim != 1:
             raise ValueError(f"samples must be mono, shape (n,), got {samples.shape}")
