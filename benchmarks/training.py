@@ -35,8 +35,10 @@ OUT = Path(__file__).parents[1] / "docs" / "training.md"
 ABOUT = """\
 # What training costs
 
-Made by `{command}`; nothing here is written by hand. On {device}, {backend}; so many processes wanted a processor at a
-time, this one included (`uptime`'s load): {load}. Times are on the clock.
+Made by `{command}`; nothing here is written by hand.
+
+On {device}, {backend}. So many processes wanted a processor at a time, this one included (`uptime`'s load): {load}.
+Times are on the clock, and longer the busier the machine is.
 """
 
 
@@ -189,8 +191,8 @@ def _steps(data: Data, recipe: Recipe, n_clips: int, n_all: int, n_rounds: int, 
     text = "## Steps, from mixed corpora\n\n"
     text += (
         f"Batches of {recipe.training.batch_size} examples of {recipe.training.crop_frames} frames, drawn from all "
-        f"corpora and changed anew each time. {n_rounds} rounds of {n_steps} steps of each kind, in turn; {N_THREADS} "
-        "threads make batches. Where the network computes on the processor, they take that from it.\n\n"
+        f"corpora and changed anew each time. {n_rounds} rounds of {n_steps} steps of each kind, in turn. Batches "
+        f"are made ahead, {N_THREADS} at a time; where the network computes on the processor, that costs it time.\n\n"
     )
     return text + table(["", "time"], rows)
 
