@@ -34,7 +34,7 @@ Column = Literal["mfcc", "mfcc_delta", "log_mel", "chroma", "rms", "zcr", "pitch
 N_CHROMA: Final = 12
 DELTA_REACH: Final = 2
 """Deltas are the slope of a line through 2 frames on either side: 20 ms of look-ahead."""
-_AT_ONCE: Final = 128
+_AT_ONCE: Final = 160
 """Frames computed at a time at the most: what they become on the way must stay in the processor's cache."""
 PITCH_RANGE_HZ: Final = (78.0, 420.0)
 """The longest lag is half a 25 ms window: beyond it too little of the frame overlaps itself."""
@@ -235,7 +235,7 @@ class FeatureExtractor:
     """Turns the voiced frames of one stream into feature vectors.
 
     Kept between calls are the level of the speech so far, and with noise reduction the level of the noise. They live as
-    long as the stream. The scratch buffers are as long as the largest group of frames was, and never longer than 128.
+    long as the stream. The scratch buffers are as long as the largest group of frames was, and never longer than 160.
     """
 
     def __init__(self, config: FeatureConfig) -> None:
