@@ -38,8 +38,8 @@ its pauses. So many processes wanted a processor at a time, this one included (`
 ## What was aimed at
 
 {aims}
-Aims are for x86-64. Start-up is on the clock, so that it says little on a busy machine. All figures are of this run and
-stand again, beside others, in the tables below.
+Aims are for x86-64. Start-up, the lateness of events and the audio callback are on the clock: on a busy machine they say
+little. All figures are of this run and stand again, beside others, in the tables below.
 """
 
 
