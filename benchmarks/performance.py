@@ -38,7 +38,7 @@ its pauses. So many processes wanted a processor at a time, this one included (`
 ## What was aimed at
 
 {aims}
-Aims are for x86-64. Start-up, the lateness of events and the audio callback are on the clock: on a busy machine they say
+Aims are for x86-64. Start-up, lateness of events and the audio callback are on the clock: on a busy machine they say
 little. All figures are of this run and stand again, beside others, in the tables below.
 """
 
