@@ -217,7 +217,9 @@ export class Timeline {
     pen.globalAlpha = 1;
     pen.font = `12px ${getComputedStyle(document.body).fontFamily}`;
     pen.textBaseline = "middle";
-    const stepMs = 1000 * (STEPS_S.find((s) => (1000 * s * width) / this.spanMs > 76) ?? 21600);
+    // the widest text there may be decides how close the marks of time are
+    const [hours, seconds] = [false, true].map((has) => pen.measureText(clock(new Date(2000, 9, 20, 20, 0).getTime(), has)).width + 20);
+    const stepMs = 1000 * (STEPS_S.find((s) => (1000 * s * width) / this.spanMs > (s < 60 ? seconds : hours)) ?? 43200);
     const zoneMs = new Date(this.endMs).getTimezoneOffset() * 60_000; // so that hours begin where clocks say so
     for (let ms = Math.ceil((startMs - zoneMs) / stepMs) * stepMs + zoneMs; ms <= this.endMs; ms += stepMs) {
       pen.fillStyle = line;
