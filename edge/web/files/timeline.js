@@ -219,13 +219,14 @@ export class Timeline {
     pen.textBaseline = "middle";
     // the widest text there may be decides how close the marks of time are
     const [hours, seconds] = [false, true].map((has) => pen.measureText(clock(new Date(2000, 9, 20, 20, 0).getTime(), has)).width + 20);
-    const stepMs = 1000 * (STEPS_S.find((s) => (1000 * s * width) / this.spanMs > (s < 60 ? seconds : hours)) ?? 43200);
+    const fitting = STEPS_S.find((s) => (1000 * s * width) / this.spanMs > (s < 60 ? seconds : hours));
+    const stepMs = 1000 * (fitting ?? 21600);
     const zoneMs = new Date(this.endMs).getTimezoneOffset() * 60_000; // so that hours begin where clocks say so
     for (let ms = Math.ceil((startMs - zoneMs) / stepMs) * stepMs + zoneMs; ms <= this.endMs; ms += stepMs) {
       pen.fillStyle = line;
       pen.fillRect(Math.round(x(ms)), 0, 1, height - row);
       pen.fillStyle = soft;
-      const text = clock(ms, stepMs < 60_000);
+      const text = fitting ? clock(ms, stepMs < 60_000) : new Date(ms).toLocaleTimeString([], { hour: "numeric" });
       const half = pen.measureText(text).width / 2;
       if (x(ms) > half && x(ms) < width - half) pen.fillText(text, x(ms) - half, height - row / 2);
     }
