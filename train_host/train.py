@@ -158,8 +158,12 @@ def train(
     masks = label_mask([*data.train, *data.val])
     # by epoch, which is from one checkpoint to the next: Keras counts batches from zero in each of them
     watchers = []
+    board = None
     if importlib.util.find_spec("tensorflow"):  # which writes the events; a machine with JAX only does without them
+        from tensorboard.summary import Writer
+
         watchers.append(keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False))
+        board = Writer(str(run / "tensorboard" / "validation"))
     with progress_bar(console) as progress:
         task = progress.add_task("training", total=n_steps, completed=first_step)
         on_step = _StepBar(progress, task)
@@ -186,11 +190,16 @@ def train(
             uar = unweighted_average_recall(labels, masked_argmax(logits, corpora, masks))
             row = {"step": done, "loss": history.history["loss"][-1], "val_uar": uar}
             _append(run / HISTORY, row)
+            if board is not None:
+                board.add_scalar("uar", uar, step=step // checkpoint_steps)
+                board.flush()
             _save_checkpoint(run / CHECKPOINT, done, model, averager)
             progress.update(
                 task, description=f"training  loss {row['loss']:.3f}  UAR of unseen speakers {100 * uar:.1f}%"
             )
 
+    if board is not None:
+        board.close()
     averager.apply()
     answers = predict(model, inputs)
     # all eight, whatever the corpus has: the device, too, may answer with any of them
