@@ -82,9 +82,11 @@ export class Timeline {
     $("span").textContent = `${clock(this.endMs - this.spanMs)} to ${clock(this.endMs)}, ${this.visible().length} stretches of speech`;
   }
 
-  zoomTo(spanMs, atMs = this.follows ? this.endMs : this.endMs - this.spanMs / 2) {
+  // `atMs` stays where it is: by default now, when that is what is followed, otherwise the middle.
+  zoomTo(spanMs, atMs) {
     const wanted = Math.max(SHORTEST_MS, Math.min(DAY_MS, spanMs));
-    const endMs = atMs + ((this.endMs - atMs) * wanted) / this.spanMs;
+    const fixedMs = atMs ?? this.endMs - this.spanMs / 2;
+    const endMs = this.follows && atMs === undefined ? Date.now() : fixedMs + ((this.endMs - fixedMs) * wanted) / this.spanMs;
     this.spanMs = wanted;
     this.setEnd(endMs);
   }
