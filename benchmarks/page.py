@@ -2,13 +2,15 @@
 
     python benchmarks/page.py
 
-Needs Chromium and `pip install playwright`. Five figures: the size of the page; its first paint; from an event in the
-daemon to the pixels, while 50 browsers watch (one real, 49 that only read); the memory that the page adds to a daemon;
-and how late the daemon's blocks are, alone and while browsers that mean it badly are at the page.
+Needs Chromium, Mosquitto and `pip install playwright paho-mqtt`. Five figures: the size of the page; its first paint;
+from an event in the daemon to the pixels, while 50 browsers watch (one real, 49 that only read); the memory that the
+page, and the page and MQTT together, add to a daemon; and how late the daemon's blocks are, alone and while browsers
+that mean it badly are at the page.
 """
 
 from __future__ import annotations
 
+import getpass
 import os
 import platform
 import shutil
@@ -22,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Final
 
 import numpy as np
@@ -48,6 +50,7 @@ from edge.web.settings import WebSettings
 
 N_BROWSERS: Final = 50
 N_EVENTS: Final = 100
+N_MEMORY: Final = 3
 BLOCK_MS: Final = 20
 FILES: Final = Path(__file__).parents[1] / "edge" / "web" / "files"
 
@@ -110,6 +113,10 @@ def main() -> int:
     if chromium is None:
         print("there is no Chromium: sudo apt install chromium", file=sys.stderr)
         return 1
+    mosquitto = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    if mosquitto is None:
+        print("there is no mosquitto: sudo apt install mosquitto", file=sys.stderr)
+        return 1
     load = os.getloadavg()[0]
     print(f"on {platform.machine()}, {os.cpu_count()} cores, load {load:.1f}, Python {platform.python_version()}")
     files = [path.stat().st_size for path in FILES.iterdir()]
@@ -117,7 +124,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _measure_browser(folder / "browser", chromium)
-        _measure_memory(folder / "memory")
+        _measure_memory(folder / "memory", mosquitto)
         _measure_blocks(folder / "blocks")
     return 0
 
@@ -160,28 +167,58 @@ def _found(text: str, seen: dict[str, float]) -> str:
     return next(found for found in seen if found.startswith(text))
 
 
-def _measure_memory(folder: Path) -> None:
-    """Proportional memory of all processes of `tonelight run`, after a minute's worth of sound."""
-    used_mb = []
-    for name, options in (("without", ()), ("with", ("--page",))):
-        state = folder / name
-        state.mkdir(parents=True)
-        port = _free_port()
-        (state / "config.toml").write_text(f'[leds]\nkind = "none"\n[web]\nport = {port}\n')
-        command = [sys.executable, "-m", "edge", "run", "--config", str(state / "config.toml"), *options]
-        command += ["--source", str(_looped(folder / f"{name}.wav", 600))]
-        environment = {**os.environ, "STATE_DIRECTORY": str(state), "RUNTIME_DIRECTORY": str(state)}
-        run = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-        try:
-            time.sleep(15)
-            with _other(READERS, str(port), "2") if options else _nothing():
-                time.sleep(15)
-                used_mb.append(sum(_memory_mb(pid) for pid in _tree(run.pid)))
-        finally:
-            run.terminate()
-            run.wait()
-    without, having = used_mb
-    print(f"memory: {without:.1f} MB without the page, {having:.1f} MB with it: {having - without:.1f} MB more")
+def _measure_memory(folder: Path, mosquitto: str) -> None:
+    """Proportional memory of all processes of `tonelight run` that has listened for half a minute.
+
+    Two readers are at the page, and a real broker takes what is told to it: without them, neither would do its work.
+    """
+    used_mb: dict[str, list[float]] = {}
+    with _broker(folder / "broker", mosquitto) as mqtt_port:
+        for _ in range(N_MEMORY):
+            for what, has_page, has_mqtt in (
+                ("with neither", False, False),
+                ("with the page", True, False),
+                ("with the page and MQTT", True, True),
+            ):
+                state = Path(tempfile.mkdtemp(dir=folder))
+                port = _free_port()
+                mqtt = f'[mqtt]\nenabled = true\nhost = "127.0.0.1"\nport = {mqtt_port}\n' if has_mqtt else ""
+                web = f"[web]\nenabled = {str(has_page).lower()}\nport = {port}\n"
+                (state / "config.toml").write_text(f'[leds]\nkind = "none"\n{web}{mqtt}')
+                command = [sys.executable, "-m", "edge", "run", "--config", str(state / "config.toml")]
+                command += ["--source", str(_looped(state / "sound.wav", 600))]
+                environment = {**os.environ, "STATE_DIRECTORY": str(state), "RUNTIME_DIRECTORY": str(state)}
+                run = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+                try:
+                    time.sleep(15)
+                    with _other(READERS, str(port), "2") if has_page else _nothing():
+                        time.sleep(15)
+                        used_mb.setdefault(what, []).append(sum(_memory_mb(pid) for pid in _tree(run.pid)))
+                finally:
+                    run.terminate()
+                    run.wait()
+    neither = used_mb.pop("with neither")
+    print(f"memory: {median(neither):.1f} MB with neither page nor MQTT (medians of {N_MEMORY})")
+    for what, having in used_mb.items():
+        more = [one - other for one, other in zip(having, neither, strict=True)]
+        print(f"memory {what}: {median(having):.1f} MB, {median(more):.1f} MB more ({max(more):.1f} MB at most)")
+
+
+@contextmanager
+def _broker(folder: Path, mosquitto: str) -> Iterator[int]:
+    """A Mosquitto on loopback; its port."""
+    folder.mkdir(parents=True)
+    port = _free_port()
+    (folder / "mosquitto.conf").write_text(
+        f"user {getpass.getuser()}\nlistener {port} 127.0.0.1\nallow_anonymous true\n"
+    )
+    command = [mosquitto, "-c", str(folder / "mosquitto.conf")]
+    broker = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield port
+    finally:
+        broker.terminate()
+        broker.wait()
 
 
 def _measure_blocks(folder: Path) -> None:

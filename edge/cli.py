@@ -18,6 +18,7 @@ from typing import Any
 
 from edge import __version__
 from edge.errors import TonelightError
+from edge.usage import HelpFormatter
 
 DESCRIPTION = "A light that shows the tone of a voice, on a board you own, without a word leaving the room."
 EXAMPLES = """\
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; what it parses carries the command to call as `start(args) -> exit status`."""
     parser = argparse.ArgumentParser(
-        "tonelight", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        "tonelight", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=HelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"tonelight {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -80,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
             description=f"{summary[0].upper()}{summary[1:]}.",
             epilog="\n  ".join(["examples:", *examples]),
             parents=[configured],
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=HelpFormatter,
         )
         added.set_defaults(start=start)
         return added
@@ -160,7 +161,7 @@ def build_parser() -> argparse.ArgumentParser:
         "tonelight clips delete 20261120-183002-250",
         "tonelight clips delete --all                       all of them, for good",
     )
-    clips.add_argument("what", choices=["list", "label", "delete", "export"])
+    clips.add_argument("what", choices=["list", "label", "delete", "export"], help="what to do with them")
     clips.add_argument(
         "given", nargs="*", help="label: a clip, or `last`, and its emotion; delete: clips; export: a new folder"
     )

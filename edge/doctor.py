@@ -57,6 +57,7 @@ def examine(config_file: Path | None) -> Iterator[Check]:
     yield _guarded("microphone", lambda: _microphone(settings))
     yield _guarded("light", lambda: _light(settings))
     yield _guarded("log", lambda: _history(settings))
+    yield _guarded("capture", lambda: _capture(settings))
     yield _guarded("disk", lambda: _disk(settings))
     yield _clock()
 
@@ -227,6 +228,39 @@ def _history(settings: Config) -> Check:
     n_bytes = sum(part.stat().st_size for part in (path, Path(f"{path}-wal")) if part.exists())
     next(read_events(path), None)  # can it be read at all?
     return Check("log", "ok", f"{path}: {n_bytes / _MB:.1f} of at most {settings.history.max_mb} MB")
+
+
+def _capture(settings: Config) -> Check:
+    """Whether clips of speech are kept now, could be, and how many there are."""
+    from edge.capture import CaptureSwitch
+    from edge.clips import Clips
+    from edge.commands.capture import in_words
+    from edge.health import read_report
+
+    clips = Clips(config.clips_path())
+    found = clips.all()
+    n_named = sum(clip.about.emotion is not None for clip in found)
+    told = f"{len(found)} of at most {settings.capture.max_clips} clips in {clips.folder}, {n_named} named"
+    report = read_report(config.health_path())
+    left_s = CaptureSwitch(config.capture_path()).left_s
+    if left_s > 0:
+        if report is None:
+            return Check("capture", "ok", f"on for {in_words(left_s)}, as soon as tonelight runs; {told}")
+        if report.health.capturing_s > 0:
+            return Check("capture", "ok", f"on: clips of speech are kept for {in_words(left_s)}; {told}")
+        return Check(
+            "capture",
+            "warning",
+            "switched on, but the tonelight that runs keeps nothing: it is muted, or its light does not work or cannot "
+            f"show it; {told}",
+        )
+    if not settings.leds.can_show_capturing:
+        return Check(
+            "capture",
+            "ok",
+            f'off, and cannot be switched on, as leds.kind = "{settings.leds.kind}" here cannot show it; {told}',
+        )
+    return Check("capture", "ok", f"off: no sound is kept; {told}")
 
 
 def _disk(settings: Config) -> Check:

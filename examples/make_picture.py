@@ -18,7 +18,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 PICTURE = Path(__file__).parents[1] / "docs" / "page.png"
-N_HEARD = 2
+N_HEARD = 4
 PORT = 8731
 
 
@@ -38,10 +38,11 @@ def main() -> None:
                 browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
                 tab = browser.new_page(viewport={"width": 1000, "height": 890}, color_scheme="dark", bypass_csp=True)
                 tab.goto(f"http://127.0.0.1:{PORT}", wait_until="domcontentloaded")
-                for _ in range(6):
+                for _ in range(4):
                     tab.click("#zoom-in")
                 tab.wait_for_function(f"parseInt(document.querySelector('#h-detections').textContent) >= {N_HEARD}")
-                tab.wait_for_function("/%/.test(document.querySelector('#sure').textContent)")
+                tab.wait_for_function("/% sure/.test(document.querySelector('#sure').textContent)")
+                tab.wait_for_timeout(500)  # the colour fades in
                 tab.screenshot(path=PICTURE)
                 browser.close()
         finally:

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from edge import __version__
+from edge.usage import HelpFormatter
 
 DESCRIPTION: Final = """\
 Adapts a finished run to one person and makes a bundle of it. The person says something in each emotion, three to five
@@ -29,7 +30,8 @@ def add_arguments(subparsers: Any) -> None:
         "adapt",
         help="a bundle for one person, by a few labelled clips",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  tonelight-train adapt runs/tonelight-0 --clips mine/manifest.csv --version 0.2.0",
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("folder", type=Path, metavar="RUN", help="run folder of `tonelight-train train`")
     parser.add_argument("--clips", type=Path, required=True, metavar="MANIFEST", help="the person's recordings (CSV)")

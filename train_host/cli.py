@@ -11,6 +11,7 @@ from pathlib import Path
 from edge import __version__
 from edge.errors import TonelightError
 from edge.sources.libraries import quiet_stderr
+from edge.usage import HelpFormatter
 
 EXAMPLES = """\
 from recordings to a light:
@@ -19,6 +20,18 @@ from recordings to a light:
   tonelight-train train --recipe tonelight       # a run folder under runs/; call it again to go on after a break
   tonelight-train export runs/tonelight-0 --version 0.2.0
   tonelight listen --bundle models/tonelight-0.2.0 recording.wav
+"""
+TRAIN_EXAMPLES = """\
+examples:
+  tonelight-train train                                the default recipe, on all corpora, into runs/tonelight-0
+  tonelight-train train --recipe cnn --only ravdess    another one, on one corpus
+  tonelight-train train --steps 100 --run runs/trial   does everything work? some minutes
+  tensorboard --logdir runs                            watch it; runs/tonelight-0/curves.png is the same as a picture
+"""
+EXPORT_EXAMPLES = """\
+examples:
+  tonelight-train export runs/tonelight-0 --version 0.2.0    into models/tonelight-0.2.0
+  tonelight-train export runs/tonelight-0 --no-figures       without measuring it: no corpora are needed
 """
 
 
@@ -57,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="tonelight-train",
         description="Train the model of tonelight on recordings of emotional speech, and make bundles for boards.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"tonelight {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -76,13 +89,14 @@ def _add_train(commands) -> None:
     from train_host.corpora.command import add_corpora_argument
     from train_host.recipes import RECIPES
 
+    recipes = "recipes:\n" + "\n".join(f"  {recipe.name:<12} {recipe.summary}" for recipe in RECIPES.values())
     parser = commands.add_parser(
         "train",
         help="train a recipe into a run folder",
         description="Train a recipe into a run folder: weights, history, curves, TensorBoard. An interrupted training "
         "goes on when the same command is given again.",
-        epilog="recipes:\n" + "\n".join(f"  {recipe.name:<12} {recipe.summary}" for recipe in RECIPES.values()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"{recipes}\n\n{TRAIN_EXAMPLES}",
+        formatter_class=HelpFormatter,
     )
     add_corpora_argument(parser)
     parser.add_argument("--recipe", default="tonelight", metavar="R", help="which recipe (default: tonelight)")
@@ -131,6 +145,8 @@ def _add_export(commands) -> None:
         help="make a bundle of a finished run",
         description="Convert a finished run to quantized TFLite, compare it with the trained model on real features, "
         "measure it on the corpora through the device's pipeline, and write the bundle with its card.",
+        epilog=EXPORT_EXAMPLES,
+        formatter_class=HelpFormatter,
     )
     add_corpora_argument(parser)
     parser.add_argument("folder", type=Path, metavar="RUN", help="run folder of `tonelight-train train`")

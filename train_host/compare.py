@@ -20,6 +20,7 @@ import numpy as np
 
 from edge.bundle import Bundle, load_bundle
 from edge.labels import EMOTIONS
+from edge.usage import HelpFormatter
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,11 +30,16 @@ if TYPE_CHECKING:
 
 SKIPPED: Final = ("files", "normalizer", "schema", "labels")
 """Parts of a manifest that nobody compares by eye."""
+EXAMPLES: Final = """\
+examples:
+  tonelight-train compare models/tonelight-0.1.0 models/tonelight-0.2.0
+  tonelight-train compare models/tonelight-0.1.0 models/tonelight-0.2.0 --only savee --out savee.html
+"""
 STYLE: Final = """\
 :root { color-scheme: light dark }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 78rem; padding: 0 1rem }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
-th, td { padding: .25rem .75rem; text-align: left; border-bottom: 1px solid #8886; vertical-align: top }
+th, td { padding: .25rem .625rem; text-align: left; border-bottom: 1px solid #8886; vertical-align: top }
 img { max-width: 100%; background: white }
 figure { display: inline-block; margin: .5rem; width: calc(50% - 1.5rem); min-width: 20rem; vertical-align: top }
 .scroll { overflow-x: auto }
@@ -49,6 +55,8 @@ def add_arguments(commands: Any) -> None:
         help="two bundles on one page: settings, and what they say of the same recordings",
         description="Writes one HTML page: in which settings two bundles differ and, where there are corpora, what "
         "each says of the same recordings by the device's own pipeline.",
+        epilog=EXAMPLES,
+        formatter_class=HelpFormatter,
     )
     add_corpora_argument(parser)
     parser.add_argument("bundles", nargs=2, type=Path, metavar="BUNDLE", help="folder of a bundle")
@@ -223,7 +231,7 @@ def _plots(a: Scores, b: Scores) -> list[str]:
             parts.append(_figure(path, f"Confusion matrix of {side}"))
         for side, one, own in zip("AB", (a, b), right, strict=True):
             plots.reliability(histogram(one.confidence, own), path)
-            parts.append(_figure(path, f"Accuracy of {side} over its confidence"))
+            parts.append(_figure(path, f"Accuracy of {side} over its confidence; a larger dot is more recordings"))
         plots.coverage(curves, path)
         parts.append(_figure(path, "Accuracy among the most confident answers of A and of B"))
     return parts

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
+from edge.usage import HelpFormatter
 from train_host.errors import DeployError
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def add_arguments(commands: Any) -> None:
         help="bring a signed bundle to one board or many, over SSH",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of a bundle, signed (`sign`)")
     parser.add_argument(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import platformdirs
 
+from edge.usage import HelpFormatter
+
 
 def add_arguments(commands) -> None:
     """Add both commands to the parser's `commands`."""
@@ -16,6 +18,8 @@ def add_arguments(commands) -> None:
         help="make a key that signs bundles, and the public key for the boards",
         description="Make a key pair: USER.key, which signs bundles and stays here, and USER.pub, which every board is "
         "given that is to accept them. Nothing is overwritten. Keep a copy of the .key in a safe place.",
+        epilog="examples:\n  tonelight-train keygen\n  tonelight-train keygen --out /media/stick",
+        formatter_class=HelpFormatter,
     )
     keygen.add_argument("--out", type=Path, default=folder, metavar="DIR", help=f"where to (default: {folder})")
     keygen.set_defaults(run=_keygen)
@@ -24,6 +28,8 @@ def add_arguments(commands) -> None:
         "sign",
         help="sign a bundle, so that boards accept it",
         description="Write manifest.sig into the bundle: boards that were given the key's .pub accept it from then on.",
+        epilog=f"examples:\n  tonelight-train sign models/tonelight-0.2.0 --key {folder}/USER.key",
+        formatter_class=HelpFormatter,
     )
     sign.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
     sign.add_argument("--key", type=Path, required=True, metavar="FILE", help="the .key of `tonelight-train keygen`")

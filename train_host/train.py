@@ -161,8 +161,12 @@ def train(
     masks = label_mask([*data.train, *data.val])
     # by epoch, which is from one checkpoint to the next: Keras counts batches from zero in each of them
     watchers = []
+    board = None
     if importlib.util.find_spec("tensorflow"):  # which writes the events; a machine with JAX only does without them
+        from tensorboard.summary import Writer
+
         watchers.append(keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False))
+        board = Writer(str(run / "tensorboard" / "validation"))
     with progress_bar(console) as progress, BatchesAhead(batches, n_steps) as ahead:
         task = progress.add_task("training", total=n_steps, completed=first_step)
         on_step = _StepBar(progress, task)
@@ -193,11 +197,16 @@ def train(
             row = {"step": done, "loss": history.history["loss"][-1], "val_uar": uar}
             row |= {"seconds": round(took_s, 2), "waited_seconds": round(ahead.waited_s - waited_s, 2)}
             _append(run / HISTORY, row)
+            if board is not None:
+                board.add_scalar("uar", uar, step=step // checkpoint_steps)
+                board.flush()
             _save_checkpoint(run / CHECKPOINT, done, model, averager)
             progress.update(
                 task, description=f"training  loss {row['loss']:.3f}  UAR of unseen speakers {100 * uar:.1f}%"
             )
 
+    if board is not None:
+        board.close()
     averager.apply()
     answers = predict(model, inputs)
     # all eight, whatever the corpus has: the device, too, may answer with any of them

@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
     switch = CaptureSwitch(config.capture_path())
     _move(switch, seconds if on else 0.0)
     if report is None:
-        words = f"on for {in_words(seconds)}" if on else "off"
-        print(f"capture is {words}; tonelight does not run here now, and nothing is kept until it does")
+        until = f"on for {in_words(seconds)}; tonelight does not run here now, and nothing is kept until it does"
+        print(f"capture is {until if on else 'off'}")
         return 0
     end_s = time.monotonic() + WAIT_S
     while report is not None and (report.health.capturing_s > 0) != on:

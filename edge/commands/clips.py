@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edge import config
 from edge.capture import CaptureSwitch
-from edge.clips import Clips
+from edge.clips import MANIFEST, Clips
 from edge.commands.capture import in_words, refuse_for_the_service
 from edge.errors import ClipError
 from edge.health import read_report
@@ -35,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
     if args.what == "export":
         target = Path(args.given[0])
         n_clips = clips.export(target)
-        print(f"{_counted(n_clips)} in {target}; on the workstation: tonelight-train adapt RUN --clips manifest.csv")
+        table = Path(target.name) / MANIFEST
+        print(f"{_counted(n_clips)} in {target}; on the workstation: tonelight-train adapt RUN --clips {table}")
         return 0
     return _list(clips)
 

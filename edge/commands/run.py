@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
         loaded = _load(args)
         # What the bundle is not to blame for comes first.
         mute = Mute(config.mute_path())
-        open_source = _source(args.source, loaded, mute, realtime=not args.fast)
+        has_page = loaded.web.enabled or args.page
+        open_source = _source(args.source, loaded, mute, realtime=not args.fast, has_page=has_page)
         observers = _observers(args, loaded, mute)
         if view is not None:
             observers.append(view)
@@ -181,14 +182,18 @@ def _buttons(loaded: Config, mute: Mute) -> Iterator[None]:
             button.close()
 
 
-def _source(wanted: str, loaded: Config, mute: Mute, realtime: bool) -> Callable[[], Source]:
+def _source(wanted: str, loaded: Config, mute: Mute, realtime: bool, has_page: bool) -> Callable[[], Source]:
     """How to open what --source asks for. A recording is opened here, so that trouble with it is the first thing said.
+
+    The demo recording in place of a microphone goes on for as long as there is a page: whoever opens that in a browser
+    comes when it would be half over.
 
     Raises:
         AudioError: the recording cannot be read.
         SourceError: PortAudio is missing; waiting for a microphone would be in vain.
     """
     device, block_ms = loaded.audio.device, loaded.audio.block_ms
+    again = False
     if wanted == "auto":
         try:
             if mute.is_on:
@@ -200,13 +205,15 @@ def _source(wanted: str, loaded: Config, mute: Mute, realtime: bool) -> Callable
             wanted = "mic"
         except SourceError as error:
             log.warning("%s", error)
-            log.warning("playing the demo recording that comes with tonelight instead")
+            again = realtime and has_page
+            until = ", again and again until Ctrl-C" if again else ""
+            log.warning("playing the demo recording that comes with tonelight instead%s", until)
             wanted = str(config.demo_path())
     if wanted == "mic":
         input_devices()
         return lambda: MicrophoneSource(device, block_ms)
     FileSource(wanted, block_ms).close()
-    return lambda: FileSource(wanted, block_ms, realtime)  # after a mute, it begins anew
+    return lambda: FileSource(wanted, block_ms, realtime, again)  # after a mute, it begins anew
 
 
 @contextmanager

@@ -23,7 +23,8 @@ class FileSource:
     """A recording in any format libsndfile reads (WAV, FLAC, Ogg, MP3, AIFF, ...), at 4 to 384 kHz.
 
     Channels are averaged. It is read piece by piece: a recording of hours takes no more memory than one of seconds.
-    With `realtime`, blocks come as a microphone would deliver them; otherwise as fast as they are read.
+    With `realtime`, blocks come as a microphone would deliver them; otherwise as fast as they are read. With `again`,
+    it begins anew when it is over, without a gap and without end.
 
     Raises AudioError, from the constructor or from `read`: there is no such file, it is not a recording, it is damaged
     or holds no samples, or samples that are no numbers. A file that ends earlier than its header says is read as far as
@@ -39,6 +40,7 @@ class FileSource:
         path: str | os.PathLike[str],
         block_ms: int = 20,
         realtime: bool = False,
+        again: bool = False,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -46,6 +48,7 @@ class FileSource:
         self.name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in os.fspath(path))
         self.warnings: list[str] = []
         self._realtime = realtime
+        self._again = again
         self._clock = clock
         self._sleep = sleep
         self._started_s: float | None = None
@@ -120,6 +123,9 @@ class FileSource:
             self._level.push(rows, mono)
             self._n_rows += len(rows)
             self._blocks.push(mono)
+            return
+        if self._again and self._n_rows:
+            self._file.seek(0)
             return
         self._blocks.push(np.zeros(0, np.float32), last=True)
         self.close()

@@ -8,21 +8,25 @@ import sqlite3
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import audio_files
 import numpy as np
 import pytest
+from web_page import event
 
 from edge import config, doctor
 from edge.bundle import default_bundle_path
+from edge.capture import CaptureSwitch
 from edge.cli import main
+from edge.clips import Clips
 from edge.doctor import Check
 from edge.health import HealthFile
 from edge.mute import Mute
 from edge.observers import Health, Phase
 
-CHECKS = ["python", "numpy", "runtime", "config", "model", "microphone", "light", "log", "disk", "clock"]
+CHECKS = ["python", "numpy", "runtime", "config", "model", "microphone", "light", "log", "capture", "disk", "clock"]
 
 
 def checks(home: Path, text: str = "") -> dict[str, Check]:
@@ -201,6 +205,53 @@ def test_a_log_says_how_large_it_is(home):
     assert check.message.endswith(" of at most 64 MB")
     with sqlite3.connect(home / "state" / "history.db") as db:  # and was left as it was
         assert db.execute("SELECT count(*) FROM events").fetchone() == (0,)
+
+
+def test_clips_are_counted(home):
+    clips = Clips(config.clips_path())
+    for n in range(3):
+        clips.add(b"fLaC", 1.0, event("sad", ago_s=60 * n))
+    clips.label(clips.all()[0].id, "happy")
+    check = checks(home, '[leds]\nkind = "terminal"\n[capture]\nmax_clips = 20')["capture"]
+    assert check.state == "ok"
+    assert check.message == f"off: no sound is kept; 3 of at most 20 clips in {config.clips_path()}, 1 named"
+
+
+@pytest.mark.parametrize(
+    ("capturing_s", "state", "message"),
+    [
+        (None, "ok", "on for 30 minutes, as soon as tonelight runs; 0 of at most "),
+        (1800.0, "ok", "on: clips of speech are kept for 30 minutes; 0 of at most "),
+        (0.0, "warning", "switched on, but the tonelight that runs keeps nothing: it is muted, or its light "),
+    ],
+)
+def test_capture_that_is_on_says_so(home, capturing_s, state, message):
+    CaptureSwitch(config.capture_path()).set(1800)
+    running = None
+    if capturing_s is not None:
+        running = HealthFile(config.health_path())
+        running.on_health(replace(health(), capturing_s=capturing_s))
+    try:
+        check = checks(home)["capture"]
+    finally:
+        if running is not None:
+            running.close()
+    assert check.state == state
+    assert check.message.startswith(message)
+
+
+def test_capture_that_no_light_can_show_cannot_be_on(home):
+    check = checks(home, '[leds]\nkind = "none"')["capture"]
+    assert check.state == "ok"
+    assert check.message.startswith('off, and cannot be switched on, as leds.kind = "none" here cannot show it; 0 of')
+
+
+def test_clips_that_cannot_be_read_are_broken(home):
+    config.clips_path().parent.mkdir(parents=True, exist_ok=True)
+    config.clips_path().write_text("no folder")
+    check = checks(home)["capture"]
+    assert check.state == "broken"
+    assert check.message == f"{config.clips_path()}: cannot be read: Not a directory; try again with sudo"
 
 
 def test_the_clock_is_never_more_than_a_warning(home):

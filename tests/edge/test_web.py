@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -28,12 +29,13 @@ import edge.web
 from edge import config
 from edge.bundle import default_bundle_path, load_bundle
 from edge.config import demo_path
-from edge.errors import ConfigError
+from edge.errors import ConfigError, SourceError
 from edge.events import Detection
 from edge.history import History
 from edge.leds.base import activation_colour, parse_colour
 from edge.observers import Phase
 from edge.pipeline import Pipeline
+from edge.sources import input_devices
 from edge.web import analyse, limits
 from edge.web.settings import WebSettings
 
@@ -620,3 +622,23 @@ def test_run_serves_the_page_where_it_is_asked_to(home):
     assert run.returncode == 0
     assert told == {"hello", "level", "score", "event", "health"}
     assert f"the page is at http://127.0.0.1:{port}/" in log
+
+
+def test_without_a_microphone_there_is_something_to_see_for_as_long_as_it_runs(home):
+    """A newcomer's `make page`: the browser comes to a page where somebody speaks."""
+    with suppress(SourceError):
+        if input_devices():
+            pytest.skip("this machine has a microphone")
+    port = free_port()
+    (home / "config.toml").write_text(f'[leds]\nkind = "none"\n[web]\nport = {port}\n')
+    command = [sys.executable, "-m", "edge", "run", "--config", "config.toml", "--page", "--source", "auto"]
+    environment = {**os.environ, "RUNTIME_DIRECTORY": str(home / "run")}
+    with subprocess.Popen(command, cwd=home, env=environment, stderr=subprocess.PIPE, text=True) as run:
+        try:
+            with Client(port).live() as events:
+                assert "score" in (kind for kind, _ in events)
+        finally:
+            run.send_signal(signal.SIGTERM)
+            log = run.communicate(timeout=PATIENCE_S)[1]
+    assert run.returncode == 0
+    assert "playing the demo recording that comes with tonelight instead, again and again until Ctrl-C" in log

@@ -118,6 +118,10 @@ def test_the_day_can_be_scrolled_zoomed_and_filtered_by_keyboard(kitchen, tab):
     expect(rows.first).to_contain_text("calm")
     tab.get_by_role("button", name="1 h", exact=True).click()
     track = tab.locator("#track")
+    for _ in range(8):
+        track.press("+")
+    expect(tab.locator("#follow")).to_have_attribute("aria-pressed", "true")  # however close
+    tab.get_by_role("button", name="1 h", exact=True).click()
     for _ in range(24):
         track.press("ArrowLeft")  # an eighth of an hour
     expect(tab.locator("#follow")).to_have_attribute("aria-pressed", "false")

@@ -15,6 +15,8 @@ keras = pytest.importorskip("keras")
 pytest.importorskip("tensorflow")
 
 from rich.console import Console  # noqa: E402
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
+from tensorboard.util.tensor_util import make_ndarray  # noqa: E402
 from tiny_recipe import tiny  # noqa: E402
 
 from edge.labels import EMOTIONS  # noqa: E402
@@ -57,7 +59,10 @@ def test_a_training_learns(run):
     # a voice it never heard, four emotions: chance is 0.25
     assert float(rows[-1]["val_uar"]) >= 0.7
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert list((run / "tensorboard").rglob("events*"))
+    loss, uar = (EventAccumulator(str(run / "tensorboard" / part)).Reload() for part in ("train", "validation"))
+    assert "epoch_loss" in loss.Tags()["tensors"]
+    told = [float(make_ndarray(event.tensor_proto)) for event in uar.Tensors("uar")]
+    assert told == pytest.approx([float(row["val_uar"]) for row in rows])
     said = (run / "said.txt").read_text()
     assert "trained" in said
     assert f"UAR of the validation speakers {100 * float(rows[-1]['val_uar']):.1f}%" in said

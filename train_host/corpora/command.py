@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from edge.usage import HelpFormatter
 from train_host.corpora.clip import Problem
 from train_host.corpora.find import Found, scan
 from train_host.corpora.noises import find_sounds
@@ -24,7 +25,14 @@ ENV = "TONELIGHT_CORPORA"
 
 def add_arguments(subparsers: Any) -> None:
     """Adds the command `data` to the subparsers of `tonelight-train`; the parsed `args.run` is `run`."""
-    parser: argparse.ArgumentParser = subparsers.add_parser("data", help="which corpora are there, complete or not")
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "data",
+        help="which corpora are there, complete or not",
+        description="Which corpora are there: clips, speakers, hours, emotions, terms of use; or what is damaged, "
+        "missing or there twice, by name.",
+        epilog="examples:\n  tonelight-train data summary --corpora ~/corpora\n  tonelight-train data verify",
+        formatter_class=HelpFormatter,
+    )
     add_corpora_argument(parser)
     parser.add_argument("what", choices=("summary", "verify"), help="figures only, or every recording read and checked")
     parser.set_defaults(run=run)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.errors import TonelightError
+from edge.usage import HelpFormatter
 from train_host.errors import EvaluationError
 
 PHASES: Final = ("features", "train", "score", "report")
@@ -36,7 +37,7 @@ def add_arguments(subparsers: Any) -> None:
         help="the tables of protocols: train, export and measure over folds and seeds",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add_corpora_argument(parser)
     parser.add_argument("--protocol", nargs="+", default=[], metavar="P", help="which (default: all that can be)")

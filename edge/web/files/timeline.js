@@ -82,9 +82,11 @@ export class Timeline {
     $("span").textContent = `${clock(this.endMs - this.spanMs)} to ${clock(this.endMs)}, ${this.visible().length} stretches of speech`;
   }
 
-  zoomTo(spanMs, atMs = this.follows ? this.endMs : this.endMs - this.spanMs / 2) {
+  // `atMs` stays where it is: by default now, when that is what is followed, otherwise the middle.
+  zoomTo(spanMs, atMs) {
     const wanted = Math.max(SHORTEST_MS, Math.min(DAY_MS, spanMs));
-    const endMs = atMs + ((this.endMs - atMs) * wanted) / this.spanMs;
+    const fixedMs = atMs ?? this.endMs - this.spanMs / 2;
+    const endMs = this.follows && atMs === undefined ? Date.now() : fixedMs + ((this.endMs - fixedMs) * wanted) / this.spanMs;
     this.spanMs = wanted;
     this.setEnd(endMs);
   }
@@ -217,13 +219,16 @@ export class Timeline {
     pen.globalAlpha = 1;
     pen.font = `12px ${getComputedStyle(document.body).fontFamily}`;
     pen.textBaseline = "middle";
-    const stepMs = 1000 * (STEPS_S.find((s) => (1000 * s * width) / this.spanMs > 76) ?? 21600);
+    // the widest text there may be decides how close the marks of time are
+    const [hours, seconds] = [false, true].map((has) => pen.measureText(clock(new Date(2000, 9, 20, 20, 0).getTime(), has)).width + 20);
+    const fitting = STEPS_S.find((s) => (1000 * s * width) / this.spanMs > (s < 60 ? seconds : hours));
+    const stepMs = 1000 * (fitting ?? 21600);
     const zoneMs = new Date(this.endMs).getTimezoneOffset() * 60_000; // so that hours begin where clocks say so
     for (let ms = Math.ceil((startMs - zoneMs) / stepMs) * stepMs + zoneMs; ms <= this.endMs; ms += stepMs) {
       pen.fillStyle = line;
       pen.fillRect(Math.round(x(ms)), 0, 1, height - row);
       pen.fillStyle = soft;
-      const text = clock(ms, stepMs < 60_000);
+      const text = fitting ? clock(ms, stepMs < 60_000) : new Date(ms).toLocaleTimeString([], { hour: "numeric" });
       const half = pen.measureText(text).width / 2;
       if (x(ms) > half && x(ms) < width - half) pen.fillText(text, x(ms) - half, height - row / 2);
     }
