@@ -7,8 +7,8 @@ import signal
 import hypothesis
 import pytest
 
-TOGETHER = ("tests/board/", "tests/train_host/")
-"""Each is for one worker: its tests share what takes long to make (a board that runs, TensorFlow and a training)."""
+BOARD = "tests/board/"
+LONGEST = (BOARD, "tests/train_host/")
 
 
 def pytest_configure() -> None:
@@ -21,25 +21,20 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("patient")
 
 
-def unit(nodeid: str) -> str:
-    """What a test belongs to that one worker has to do: its folder, if that is one of TOGETHER, or else its file."""
-    file = nodeid.partition("::")[0]
-    return next((folder for folder in TOGETHER if file.startswith(folder)), file)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # what takes longest first, so that the other workers have the rest meanwhile
-    order = {folder: i for i, folder in enumerate(TOGETHER)}
-    items.sort(key=lambda item: order.get(unit(item.nodeid), len(order)))
+    items.sort(key=lambda item: [not item.nodeid.startswith(folder) for folder in LONGEST])
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist, for `pytest -n 3`: what `make test` does
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByUnit(LoadScopeScheduling):
+    class ByFile(LoadScopeScheduling):
+        """The tests of a file share what is made for it and go to one worker, as do all with the emulated board."""
+
         def _split_scope(self, nodeid: str) -> str:
-            return unit(nodeid)
+            return BOARD if nodeid.startswith(BOARD) else nodeid.partition("::")[0]
 
     config.option.loadscopereorder = False
-    return ByUnit(config, log)
+    return ByFile(config, log)
