@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.denoise import NoiseReducer
 from edge.framing import means, powers
 from edge.normalize import RunningMean
 
@@ -55,6 +56,9 @@ class FeatureConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dic
     """How long the level of speech is remembered; 0 leaves the level as it is."""
     floor_db: float
     """What is added to every power before the logarithm: dB relative to the level of speech (or to full scale)."""
+    noise_reduction_db: float
+    """How far a mel band is turned down at the most while it holds but noise; 0 leaves noise as it is. `mfcc`,
+    `log_mel` and deltas are made of these bands; RMS, ZCR, pitch and chroma are of the frame as it was heard."""
 
     def check(self) -> None:
         """Raise ValueError, naming the setting, for settings that cannot be computed."""
@@ -74,6 +78,8 @@ class FeatureConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dic
             raise ValueError(f"level_memory_s must be 0 or 2 to 3600, got {self.level_memory_s}")
         if not -120 <= self.floor_db <= 0:
             raise ValueError(f"floor_db must be -120 to 0, got {self.floor_db}")
+        if not 0 <= self.noise_reduction_db <= 40:
+            raise ValueError(f"noise_reduction_db must be 0 to 40, got {self.noise_reduction_db}")
         if "pitch" in self.columns and self.window_ms < 20:
             raise ValueError(f"the column pitch needs window_ms of at least 20, got {self.window_ms}")
         # too many filters for the FFT
@@ -228,8 +234,8 @@ class DeltaStage:
 class FeatureExtractor:
     """Turns the voiced frames of one stream into feature vectors.
 
-    The only thing kept between calls is the level of the speech so far. It lives as long as the stream. The scratch
-    buffer is as long as the largest group of frames was, and never longer than 128.
+    Kept between calls are the level of the speech so far, and with noise reduction the level of the noise. They live as
+    long as the stream. The scratch buffer is as long as the largest group of frames was, and never longer than 128.
     """
 
     def __init__(self, config: FeatureConfig) -> None:
@@ -261,11 +267,14 @@ class FeatureExtractor:
             self._lag_weight = octave_cost.astype(np.float64) / self._window_autocorrelation
         memory_frames = config.level_memory_s * 1000 / config.hop_ms
         self._level = RunningMean(1, memory_frames) if memory_frames else None
+        self._reducer = NoiseReducer(config.noise_reduction_db, config.hop_ms) if config.noise_reduction_db else None
 
     def reset(self) -> None:
-        """Start as on a new stream: the level of speech is unknown."""
+        """Start as on a new stream: the levels of speech and noise are unknown."""
         if self._level is not None:
             self._level.reset()
+        if self._reducer is not None:
+            self._reducer.reset()
 
     def compute(self, frames: Float32) -> Float32:
         """Feature vectors of consecutive voiced frames `(n, window_length)`: float32 `(n, n_features)`.
@@ -303,6 +312,8 @@ class FeatureExtractor:
         if self._needs_mel:
             log_mel = power_spectrum @ self._mel
             log_mel *= self._scale
+            if self._reducer is not None:
+                log_mel = self._reducer.push(log_mel)
             log_mel = self._log(log_mel, reference)
             if "log_mel" in slices:
                 out[:, slices["log_mel"]] = log_mel

@@ -26,6 +26,7 @@ CONFIG = FeatureConfig(
     columns=("mfcc", "log_mel", "chroma", "rms", "zcr", "pitch"),
     level_memory_s=0,
     floor_db=-90,
+    noise_reduction_db=0,
 )
 LEVELLED = msgspec.structs.replace(CONFIG, level_memory_s=10, floor_db=-50)
 FLOOR = 10 ** (CONFIG.floor_db / 10)
@@ -375,6 +376,8 @@ def test_the_delta_stage_is_two_rows_late():
         ("level_memory_s", 1e9),
         ("floor_db", -121),
         ("floor_db", 1),
+        ("noise_reduction_db", -1),
+        ("noise_reduction_db", 41),
     ],
 )
 def test_settings_that_cannot_be_computed_are_refused_by_name(name, value):
@@ -403,6 +406,7 @@ def test_pitch_needs_a_window_of_some_length():
         ).map(tuple),
         level_memory_s=st.sampled_from([0, 2, 10, 3600]),
         floor_db=st.floats(-120, 0),
+        noise_reduction_db=st.floats(0, 40),
     )
 )
 def test_all_settings_that_pass_can_be_computed(config):

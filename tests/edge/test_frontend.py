@@ -24,6 +24,7 @@ FEATURES = FeatureConfig(
     columns=("mfcc", "mfcc_delta", "rms", "zcr", "pitch"),
     level_memory_s=10,
     floor_db=-50,
+    noise_reduction_db=0,
 )
 GATE = GateConfig(
     open_db=12,

@@ -33,6 +33,7 @@ _FINE: Final = FeatureConfig(
     columns=("rms", "zcr", "mfcc"),
     level_memory_s=0,
     floor_db=-90,
+    noise_reduction_db=0,
 )
 _COARSE: Final = replace(_FINE, window_ms=50, hop_ms=20, n_mfcc=20)
 

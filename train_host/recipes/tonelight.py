@@ -32,6 +32,7 @@ TONELIGHT: Final = Recipe(
         columns=("mfcc", "rms", "zcr", "pitch"),
         level_memory_s=10,
         floor_db=-50,
+        noise_reduction_db=0,
     ),
     form="stream",
     build=network,
