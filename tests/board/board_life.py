@@ -69,10 +69,10 @@ def hear(board: Machine, phrase: str) -> list[dict[str, Any]]:
     return events(board, "cat /run/board/history")[before:]
 
 
-def expected(phrase: str) -> list[Detection]:
-    """What the same pipeline makes of the phrase on this machine."""
+def expected(*names: str) -> list[Detection]:
+    """What the same pipeline makes of the phrases, one after the other, on this machine."""
     pipeline = Pipeline(load_bundle(default_bundle_path()))
-    said = [*pipeline.push(phrases()[phrase]), *pipeline.flush()]
+    said = [event for name in names for event in pipeline.push(phrases()[name])] + pipeline.flush()
     return [event for event in said if isinstance(event, Detection)]
 
 
