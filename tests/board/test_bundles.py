@@ -6,7 +6,7 @@ from board_life import active, begin_to_listen, hear, install, kill
 from board_machine import Machine
 from signed import Maker
 
-from edge.probation import N_STARTS
+from edge.probation import HEALTHY_S, N_STARTS
 
 
 def refused(board: Machine, bundle: Path) -> str:
@@ -38,6 +38,7 @@ def test_taken_up_and_no_older_one(board: Machine, maker: Maker) -> None:
     [heard] = hear(board, "kettle")
     assert heard["model"] == "test-0.0.3"
     assert "is older than test-0.0.3" in refused(board, maker.make("0.0.2"))
+    board.run(f"sleep {HEALTHY_S}")
     board.until("journalctl -b -u tonelight | grep -q 'test-0.0.3 has got through its probation'")
 
 
