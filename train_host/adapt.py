@@ -1,12 +1,12 @@
 """Personal adaptation: a finished run and a few labelled clips of one person, to a run that is this person's own.
 
-Only the last layer changes. What the network makes of a stretch of speech just before it (the embedding) already tells
-emotions apart; where the borders between them lie differs from voice to voice, room to room and language to language,
-and that is what a few clips can say. The layer is fitted anew to the clips' embeddings by logistic regression that
-pulls it towards the weights it had (`PRIOR`): clips say where they must, the corpora where the clips say nothing.
-Nothing is random, and it takes a second.
+In two steps. What the network makes of a stretch of speech just before its last layer (the embedding) already tells
+emotions apart; where the borders between them lie differs from voice to voice, room to room and language to language.
+So the last layer is first fitted anew to the clips' embeddings by logistic regression that pulls it towards the weights
+it had (`PRIOR`): clips say where they must, the corpora where the clips say nothing. From there the whole network is
+trained on for some seconds (`finetune`).
 
-Emotions that the person did not record keep their weights: they can be neither right nor wrong, as in training.
+Emotions that the person did not record can be neither right nor wrong: nothing is learned of them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import scipy.linalg
 import scipy.optimize
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.progress import Progress
 
 from edge.labels import EMOTIONS
 from train_host.convert import load_sequences
@@ -32,9 +33,10 @@ from train_host.corpora import manifest
 from train_host.corpora.clip import Clip
 from train_host.dataset import Example, Extraction, Sounds
 from train_host.errors import CorpusError, TrainingError
+from train_host.finetune import FineTuner
 from train_host.metrics import unweighted_average_recall
 from train_host.recipes import Recipe
-from train_host.train import RUN, SEQUENCES, VALIDATION, WEIGHTS, RunInfo, load_model, normalized, predict
+from train_host.train import RUN, SEQUENCES, VALIDATION, WEIGHTS, RunInfo, load_model, normalized, predict, progress_bar
 from train_host.train import validation_inputs as batches_of
 
 Float64 = NDArray[np.float64]
@@ -45,7 +47,7 @@ PRIOR: Final = 0.03
 mean loss. Chosen on validation speakers, and on a corpus that is never trained on."""
 PERSONAL: Final = "personal.json"
 """In an adapted run folder: whose it is."""
-N_FOLDS: Final = 10
+N_FOLDS: Final = 5
 """Parts of the clips that are left out in turn, to see what the others make of them."""
 
 
@@ -104,6 +106,36 @@ def fit_head(head: Head, embeddings: NDArray[np.floating], emotions: Int64, weig
     return Head(kernel, bias)
 
 
+class Adapter:
+    """Adapts one network to one set of examples after the other, from where it began each time."""
+
+    def __init__(self, model: keras.Model, recipe: Recipe, info: RunInfo) -> None:
+        self._model, self._recipe, self._info = model, recipe, info
+        self._head = head_of(model)
+        self._tuner = FineTuner(model, recipe, info)
+
+    def fit(self, examples: Sequence[Example]) -> None:
+        """Adapt the network to `examples`, segments of at least two emotions; it is no other's any more."""
+        self.restore()
+        embeddings, examples = embed(self._model, examples, self._recipe, self._info)
+        emotions, _, weights = segments(examples)
+        head = fit_head(self._head, embeddings, emotions, weights)
+        self._model.get_layer("logits").set_weights([head.kernel, head.bias])
+        self._tuner.fit(examples)
+
+    def restore(self) -> None:
+        """The network as it was at first."""
+        self._tuner.restore()
+
+    def logits(self, examples: Sequence[Example]) -> Float64:
+        """What the network as it is now says of each of `examples`, `(n, 8)`."""
+        order = sorted(range(len(examples)), key=lambda i: len(examples[i].features))
+        inputs, _, _ = batches_of([examples[i] for i in order], self._recipe, self._info)
+        logits = np.empty((len(examples), len(EMOTIONS)))
+        logits[order] = predict(self._model, inputs)[:, : len(EMOTIONS)]
+        return logits
+
+
 def head_of(model: keras.Model) -> Head:
     """The last layer of a network."""
     kernel, bias = (np.asarray(array, np.float64) for array in model.get_layer("logits").get_weights())
@@ -157,13 +189,13 @@ def adapt(run: Path, clips: Sequence[Clip], out: Path, console: Console, cache: 
     for path, reason in extraction.failed.items():
         what = reason if str(path) in reason else f"{path}: {reason}"
         raise CorpusError(f"{what}; record it again, or take its line out of the manifest")
-    embeddings, examples = embed(model, examples, recipe, info)
-    emotions, owners, weights = segments(examples)
-    head = head_of(model)
-    adapted = fit_head(head, embeddings, emotions, weights)
+    emotions, owners, _ = segments(examples)
+    adapter = Adapter(model, recipe, info)
+    unadapted = adapter.logits(examples)
 
-    # what it is worth: each clip answered by a head that was fitted without it
-    held = _held_out(head, embeddings, emotions, owners, weights)
+    # what it is worth: each clip answered by a network that was adapted without it
+    with progress_bar(console) as progress:
+        held = _held_out(adapter, examples, emotions, owners, progress)
     is_tested = np.isfinite(held).all(axis=1)
     before = after = None
     if is_tested.any():
@@ -171,7 +203,7 @@ def adapt(run: Path, clips: Sequence[Clip], out: Path, console: Console, cache: 
         recorded = np.isin(np.arange(len(EMOTIONS)), emotions)
         before, after = (
             unweighted_average_recall(truth, np.where(recorded, logits, -np.inf).argmax(axis=1))
-            for logits in (head(embeddings)[is_tested, : len(EMOTIONS)], held[is_tested])
+            for logits in (unadapted[is_tested], held[is_tested])
         )
         console.print(
             f"of these {len(clips)} clips {100 * before:.0f}% were recognised before, {100 * after:.0f}% are now "
@@ -193,7 +225,7 @@ def adapt(run: Path, clips: Sequence[Clip], out: Path, console: Console, cache: 
     np.savez(out / VALIDATION, **validation)
     sequences = [*load_sequences(run / SEQUENCES), *(normalized(example, recipe, info) for example in examples)]
     np.savez(out / SEQUENCES, **{f"{i:04}": sequence for i, sequence in enumerate(sequences)})
-    model.get_layer("logits").set_weights([adapted.kernel, adapted.bias])
+    adapter.fit(examples)
     np.savez(out / WEIGHTS, **{f"weights.{i:03}": array for i, array in enumerate(model.get_weights())})
 
 
@@ -217,10 +249,10 @@ def segments(examples: Sequence[Example]) -> tuple[Int64, NDArray[np.str_], Floa
 
 
 def _held_out(
-    head: Head, embeddings: NDArray[np.floating], emotions: Int64, owners: NDArray[np.str_], weights: Float64
+    adapter: Adapter, examples: Sequence[Example], emotions: Int64, owners: NDArray[np.str_], progress: Progress
 ) -> Float64:
-    """Logits `(n, 8)` of each segment by a head that was fitted without its clip; NaN where the clip is the only one of
-    its emotion."""
+    """Logits `(n, 8)` of each segment by a network that was adapted without its clip; NaN where the clip is the only
+    one of its emotion."""
     logits = np.full((len(emotions), len(EMOTIONS)), np.nan)
     fold = np.full(len(emotions), -1)
     number = 0
@@ -229,8 +261,10 @@ def _held_out(
         for clip in own if len(own) > 1 else ():
             fold[owners == clip] = number % N_FOLDS
             number += 1
+    task = progress.add_task("adapting, some clips left out in turn", total=min(number, N_FOLDS))
     for part in range(min(number, N_FOLDS)):
-        test = fold == part
-        fitted = fit_head(head, embeddings[~test], emotions[~test], weights[~test])
-        logits[test] = fitted(embeddings[test])[:, : len(EMOTIONS)]
+        tested = np.flatnonzero(fold == part)
+        adapter.fit([examples[i] for i in np.flatnonzero(fold != part)])
+        logits[tested] = adapter.logits([examples[i] for i in tested])
+        progress.advance(task)
     return logits

@@ -120,7 +120,7 @@ def _personal(personal: Personal) -> list[str]:
     )
     return [
         "## Personal\n",
-        "Adapted to one person: its last layer was fitted to labelled clips of one voice, at one microphone in one "
+        "Adapted to one person: it was trained on with labelled clips of one voice, at one microphone in one "
         "room. **For nobody else**: expect other voices to be recognised worse than by the bundle it came from. It "
         "holds no recording, but weights that were fitted to that voice; hand it on only if that person agrees.",
         _table(("emotion", "clips"), [(emotion, str(personal.clips.get(emotion, "–"))) for emotion in EMOTIONS]),

@@ -564,8 +564,8 @@ def _adapted(adaptations: Sequence[Adaptation]) -> list[str]:
         "What a few clips of the tested speaker's own are worth. Each speaker is adapted to alone, on "
         f"{draws} random draws of clips, and measured on the clips that were not drawn, the same "
         f"ones in every column: *none* is the network as it was trained, *unlabelled* centres its features on the "
-        f"drawn clips without their labels, *{', '.join(map(str, N_CLIPS))}* adapt its last layer to so many labelled "
-        f"clips per emotion (`tonelight-train adapt`; fewer where not {N_KEPT} would be left to measure on). UAR of "
+        f"drawn clips without their labels, *{', '.join(map(str, N_CLIPS))}* adapt it to so many labelled clips "
+        f"per emotion (`tonelight-train adapt`; fewer where not {N_KEPT} would be left to measure on). UAR of "
         "the float network. The voice, its room and sometimes its sentences are known here: **not to be compared with "
         "the tables above**, whose speakers are new."
     )

@@ -386,7 +386,7 @@ def _begin(run: Path, info: RunInfo, model: keras.Model, averager: Averager, con
         averager.weights = arrays["average"]
         for variable, value in zip(model.optimizer.variables, arrays["optimizer"], strict=True):
             variable.assign(value)
-        for variable, value in zip(_dropout_seeds(model), arrays["seeds"], strict=True):
+        for variable, value in zip(dropout_seeds(model), arrays["seeds"], strict=True):
             variable.assign(value)
         (step,), (averager.n_updates,) = arrays["step"], arrays["updates"]
     except _UNUSABLE as error:
@@ -407,7 +407,7 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _dropout_seeds(model: keras.Model) -> list:
+def dropout_seeds(model: keras.Model) -> list:
     """Where the random generators of the dropout layers stand: state that Keras does not count among the weights."""
     weights = {id(variable) for variable in model.weights}
     return [variable for variable in model.variables if id(variable) not in weights]
@@ -420,7 +420,7 @@ def _save_checkpoint(path: Path, step: int, model: keras.Model, averager: Averag
             "weights": model.get_weights(),
             "average": averager.weights,
             "optimizer": [np.asarray(variable) for variable in model.optimizer.variables],
-            "seeds": [np.asarray(variable) for variable in _dropout_seeds(model)],
+            "seeds": [np.asarray(variable) for variable in dropout_seeds(model)],
             "step": [np.array(step)],
             "updates": [np.array(averager.n_updates)],
         },

@@ -5,7 +5,7 @@ clips that were not drawn, the same ones under every condition:
 
     none          the network as it was trained
     unlabelled    its features centred on the mean of the drawn clips, whose labels nobody told
-    1, 3, 5       its last layer adapted to that many of the drawn clips per emotion
+    1, 3, 5       adapted to that many of the drawn clips per emotion
 
 At least `N_KEPT` clips of each emotion stay to be measured on: where a speaker has fewer than are to be drawn and kept,
 fewer are drawn. Answers are those of the float network, out of the classes of the corpus. These figures are kept apart
@@ -38,7 +38,7 @@ Int64 = NDArray[np.int64]
 ADAPTATION: Final = "adaptation.json"
 N_CLIPS: Final = (1, 3, 5)
 N_KEPT: Final = 2
-N_DRAWS: Final = 5
+N_DRAWS: Final = 3
 CONDITIONS: Final = ("none", "unlabelled", *map(str, N_CLIPS))
 PRIOR_FRAMES: Final = 3000
 """Frames that the mean of the training counts for against the mean of the drawn clips: 30 s of speech."""
@@ -111,13 +111,13 @@ def measure(
 
     `classes` are the emotions of each corpus that answers are chosen from.
     """
-    from train_host.adapt import embed, fit_head, head_of, segments
+    from train_host.adapt import Adapter, segments
     from train_host.dataset import Extraction, Sounds
     from train_host.evaluate.measure import emotion_counts
     from train_host.train import load_model
 
     info, recipe, model = load_model(run)
-    head = head_of(model)
+    adapter = Adapter(model, recipe, info)
     mine: dict[tuple[str, str], list[Clip]] = {}
     for clip in split.test:
         if clip.emotion in classes[clip.corpus]:
@@ -125,7 +125,7 @@ def measure(
     enough = {who: own for who, own in sorted(mine.items()) if len({c.emotion for c in own}) > 1 and draw(own, 0)}
     heard = {clip.path for own in enough.values() for clip in own}
     examples = Extraction(recipe, Sounds([], []), cache).examples([c for c in split.test if c.path in heard], 0)
-    plain, examples = embed(model, examples, recipe, info)
+    plain = adapter.logits(examples)
     emotions, owners, weights = segments(examples)
     rows_of: dict[str, list[int]] = {}
     for row, owner in enumerate(owners.tolist()):
@@ -142,24 +142,27 @@ def measure(
             told, _ = draws[who] or ({}, [])
             shift = mean_shift([examples[row] for row in rows(own, told[max(N_CLIPS)])], info.normalizer.mean)
             shifts[rows(own, range(len(own)))] = shift
-        # in the same order as before: `embed` sorts by length, and nothing changes length
         moved = [
             type(one)((one.features - shift).astype(np.float16), one.clip)
             for one, shift in zip(examples, shifts, strict=True)
         ]
-        unlabelled, _ = embed(model, moved, recipe, info)
+        adapter.restore()
+        unlabelled = adapter.logits(moved)
         for (corpus, speaker), own in enough.items():
             told, tested = draws[corpus, speaker] or ({}, [])
-            heads = {str(n): head for n in N_CLIPS}
+            asked = rows(own, tested)
+            answers = {"none": plain, "unlabelled": unlabelled}
             for n in N_CLIPS:
+                answers[str(n)] = plain
                 chosen = rows(own, told[n])
                 if len(set(emotions[chosen])) > 1:
-                    heads[str(n)] = fit_head(head, plain[chosen], emotions[chosen], weights[chosen])
+                    adapter.fit([examples[row] for row in chosen])
+                    answers[str(n)] = np.zeros_like(plain)
+                    answers[str(n)][asked] = adapter.logits([examples[row] for row in asked])
             for condition in CONDITIONS:
-                source = unlabelled if condition == "unlabelled" else plain
-                layer = heads.get(condition, head)
+                logits = answers[condition]
                 probs = np.array(
-                    [_posterior(layer(source[found]), weights[found]) for found in (rows(own, [i]) for i in tested)]
+                    [_posterior(logits[found], weights[found]) for found in (rows(own, [i]) for i in tested)]
                 )
                 found = emotion_counts([own[i] for i in tested], probs, classes[corpus], classes[corpus])
                 counts[corpus, speaker][condition] = counts[corpus, speaker][condition] + np.array(found)
@@ -185,7 +188,7 @@ def _posterior(logits: NDArray[np.float64], weights: NDArray[np.float64]) -> NDA
     """Of a clip, `(8,)`: the mean over its segments by length; zeros of a clip without speech."""
     if len(logits) == 0:
         return np.zeros(len(EMOTIONS))
-    each = np.exp(logits[:, : len(EMOTIONS)] - logits[:, : len(EMOTIONS)].max(axis=1, keepdims=True))
+    each = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.average(each / each.sum(axis=1, keepdims=True), axis=0, weights=weights)
 
 

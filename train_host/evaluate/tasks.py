@@ -114,8 +114,11 @@ def make_split(task: Task, clips: Sequence[Clip]) -> Split:
 
 def recipe_digest(recipe: Recipe) -> str:
     """Tells two forms of a recipe of the same name apart: its settings, its network, and how that is trained."""
+    features = msgspec.to_builtins(recipe.features)
+    if not features["noise_reduction_db"]:
+        del features["noise_reduction_db"]  # off, features are what they were before there was any
     settings = [
-        msgspec.to_builtins(recipe.features),
+        features,
         msgspec.to_builtins(recipe.gate),
         asdict(recipe.training),
         [recipe.form, recipe.window_frames],
