@@ -31,7 +31,7 @@ page: $(VENV)/device.stamp $(VENV)/tonelight.stamp ## the same, and to be seen a
 	@$(BIN)/tonelight run --source auto --page
 
 test: $(VENV)/workstation.stamp $(VENV)/tonelight.stamp ## run all the tests, of device side and workstation side
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 3
 
 board: $(VENV)/workstation.stamp $(VENV)/tonelight.stamp ## the long tests on emulated boards, for docs/reliability.md (root)
 	@$(BIN)/python -m tests.board.board_report

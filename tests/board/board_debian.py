@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 _PACKAGES: Final = (
-    "systemd systemd-sysv udev dbus kmod procps e2fsprogs libportaudio2 libsndfile1 alsa-utils python3 python3-venv"
+    "systemd systemd-sysv udev dbus kmod e2fsprogs libportaudio2 libsndfile1 alsa-utils python3 python3-venv"
 )
 
 _MODULES: Final = ("virtio_pci", "virtio_blk", "virtio_console", "crc32c_generic", "ext4", "snd-aloop", "configfs")

@@ -90,6 +90,14 @@ def _check() -> None:
         raise Missing("the disk of an emulated board can be made by root only")
     if suite() is None:
         raise Missing("an emulated board is made of Debian's packages, and this system is no Debian")
+    try:
+        run_quietly(*ALONE, "mount", "-t", "tmpfs", "none", "/tmp")
+    except RuntimeError as error:
+        raise Missing(f"the disk of an emulated board cannot be made here: {_last_line(error)}") from None
+
+
+def _last_line(error: RuntimeError) -> str:
+    return str(error).strip().splitlines()[-1]
 
 
 def _digest(paths: list[Path]) -> str:
@@ -150,7 +158,7 @@ def _fetch_wheels(root: Path, folder: Path) -> None:
         run_quietly(*pip, "download", *got, "--platform=manylinux2014_x86_64", "-r", lock)
         run_quietly(*pip, "wheel", "--no-deps", "-w", folder, ROOT)
     except RuntimeError as error:
-        raise Missing(f"no wheels for the emulated board could be had: {str(error).strip().splitlines()[-1]}") from None
+        raise Missing(f"no wheels for the emulated board could be had: {_last_line(error)}") from None
 
 
 def phrases() -> dict[str, np.ndarray]:

@@ -34,9 +34,17 @@ def restarts(board: Machine) -> int:
     return int(board.run("systemctl show -P NRestarts tonelight"))
 
 
-def events(board: Machine) -> list[dict[str, Any]]:
+def kill(board: Machine) -> None:
+    """Kill the daemon, and wait until another one listens."""
+    before = restarts(board)
+    board.run("kill -KILL $(systemctl show -P MainPID tonelight)")
+    board.until(f"test $(systemctl show -P NRestarts tonelight) -gt {before}")
+    begin_to_listen(board)
+
+
+def events(board: Machine, ask: str = "tonelight history --json") -> list[dict[str, Any]]:
     """What is in the log, oldest first."""
-    return [json.loads(line) for line in board.run("tonelight history --json").splitlines()]
+    return [json.loads(line) for line in board.run(ask).splitlines()]
 
 
 def n_events(board: Machine) -> int:
@@ -56,14 +64,15 @@ def hear(board: Machine, phrase: str) -> list[dict[str, Any]]:
     say(board, phrase)
     # asking takes an emulated board seconds: only when there is something new
     written = "test /var/lib/tonelight/history.db-wal -nt /run/board/asked && touch /run/board/asked"
-    board.until(f"{written} && test $(tonelight history --json | wc -l) -gt {before}")
-    return events(board)[before:]
+    asked = "tonelight history --json >/run/board/history"
+    board.until(f"{written} && {asked} && test $(wc -l </run/board/history) -gt {before}")
+    return events(board, "cat /run/board/history")[before:]
 
 
-def expected(phrase: str) -> list[Detection]:
-    """What the same pipeline makes of the phrase on this machine."""
+def expected(*names: str) -> list[Detection]:
+    """What the same pipeline makes of the phrases, one after the other, on this machine."""
     pipeline = Pipeline(load_bundle(default_bundle_path()))
-    said = [*pipeline.push(phrases()[phrase]), *pipeline.flush()]
+    said = [event for name in names for event in pipeline.push(phrases()[name])] + pipeline.flush()
     return [event for event in said if isinstance(event, Detection)]
 
 

@@ -98,9 +98,8 @@ class Machine:
 
     def until(self, script: str) -> None:
         """Wait until a script succeeds."""
-        rc, out = self._ask(
-            f"for i in $(seq 1500); do {{ {script}; }} >/dev/null 2>&1 && exit; sleep 0.2; done; exit 1"
-        )
+        # not asked more often, for that would cost the board more than all the rest it does
+        rc, out = self._ask(f"for i in $(seq 300); do {{ {script}; }} >/dev/null 2>&1 && exit; sleep 1; done; exit 1")
         if rc:
             raise BoardError(f"it did not come to `{script}` {out}\n{self.journal()}")
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from board_machine import Machine
 from signed import Maker
 
 WANTED = "TONELIGHT_BOARD"
+MINUTES = "TONELIGHT_BOARD_MINUTES"
 FIGURES = "TONELIGHT_BOARD_FIGURES"
+BEGAN_S = time.monotonic()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,6 +28,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.board)
             if os.environ.get(WANTED) != "1":
                 item.add_marker(pytest.mark.skip(reason=f"takes long, and root: `make board`, or {WANTED}=1"))
+    # the same board has to start anew for it
+    items.sort(key=lambda item: item.path.name == "test_power.py")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    limit = os.environ.get(MINUTES)
+    if limit and "image" in getattr(item, "fixturenames", ()) and time.monotonic() - BEGAN_S > 60 * float(limit):
+        pytest.skip(f"the {limit} minutes for emulated boards ({MINUTES}) were over: `make board`")
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from board_life import active, begin_to_listen, hear, install
+from board_life import active, begin_to_listen, hear, install, kill
 from board_machine import Machine
 from signed import Maker
+
+from edge.probation import HEALTHY_S, N_STARTS
 
 
 def refused(board: Machine, bundle: Path) -> str:
@@ -36,4 +38,18 @@ def test_taken_up_and_no_older_one(board: Machine, maker: Maker) -> None:
     [heard] = hear(board, "kettle")
     assert heard["model"] == "test-0.0.3"
     assert "is older than test-0.0.3" in refused(board, maker.make("0.0.2"))
+    board.run(f"sleep {HEALTHY_S}")
     board.until("journalctl -b -u tonelight | grep -q 'test-0.0.3 has got through its probation'")
+
+
+def test_left_when_it_does_not_live(board: Machine, maker: Maker) -> None:
+    begin_to_listen(board)
+    good = active(board)
+    install(board, maker, "0.0.4")
+    for _ in range(N_STARTS):
+        assert active(board) == "test-0.0.4"
+        kill(board)
+    assert f"test-0.0.4 did not get through {N_STARTS} starts: back to {good}" in board.journal()
+    assert active(board) == good
+    [heard] = hear(board, "kettle")
+    assert heard["model"] == good
