@@ -80,6 +80,14 @@ def run(tmp_path_factory: pytest.TempPathFactory, clips, no_sounds, tiny_recipe)
     return folder
 
 
+@pytest.fixture(scope="module")
+def few_steps() -> Iterator[None]:
+    """Adaptation that trains on for a few steps only; what all of them are worth, test_finetune asks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train_host.finetune.STEPS", 5)
+        yield
+
+
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory, run: Path, voices: Path) -> Path:
     """The run as a bundle, measured, by the command line: 0.7.0, dynamic."""

@@ -38,6 +38,8 @@ from train_host.errors import CorpusError, TrainingError  # noqa: E402
 from train_host.scoring import score  # noqa: E402
 from train_host.train import VALIDATION, load_model  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 OTHER_WAY = {"happy": "angry", "angry": "happy", "sad": "sad", "neutral": "neutral"}
 
 
@@ -67,8 +69,8 @@ def later(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return record(tmp_path_factory.mktemp("person") / "later", range(10, 14))
 
 
-@pytest.fixture(scope="session")
-def adapted(tmp_path_factory: pytest.TempPathFactory, run: Path, mine: Path) -> Path:
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory: pytest.TempPathFactory, run: Path, mine: Path, few_steps: None) -> Path:
     out = tmp_path_factory.mktemp("adapted") / "run"
     adapt(run, read_clips(mine), out, Console(file=io.StringIO()))
     return out

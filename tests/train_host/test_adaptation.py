@@ -129,6 +129,7 @@ def test_the_mean_is_moved_by_what_was_heard_only():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_steps")
 def test_tested_speakers_of_a_run_under_every_condition(run, clips):
     tested = tuple(one for one in clips if one.speaker == "anna")
     few = tuple(clip("zoe", one.emotion, 0, one.corpus) for one in tested[:2])
@@ -145,6 +146,7 @@ def test_tested_speakers_of_a_run_under_every_condition(run, clips):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_steps")
 def test_a_task_that_was_scored_is_adapted_and_then_done(run, clips, tmp_path):
     root, out = tmp_path / "corpora", tmp_path / "results"
     for name in ("voices", "more"):

@@ -1,14 +1,16 @@
 """The batches a network is moved towards one person with."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 keras = pytest.importorskip("keras")
 
 from edge.labels import EMOTIONS  # noqa: E402
-from train_host.dataset import Extraction  # noqa: E402
+from train_host.dataset import Example, Extraction  # noqa: E402
 from train_host.finetune import BATCH, FineTuner  # noqa: E402
-from train_host.train import load_model  # noqa: E402
+from train_host.train import load_model, predict, validation_inputs  # noqa: E402
 
 
 @pytest.mark.slow
@@ -29,3 +31,26 @@ def test_emotions_count_alike_and_nothing_is_learned_of_the_others(run, clips, n
     share = truth[EMOTIONS.index("angry")] / truth.sum()
     assert 0.35 < share < 0.65
     assert truth[[i for i, name in enumerate(EMOTIONS) if name not in ("angry", "sad")]].sum() == 0
+
+
+@pytest.mark.slow
+def test_a_network_learns_what_it_was_told_and_is_restored(run, clips, no_sounds):
+    info, recipe, model = load_model(run)
+    examples = Extraction(recipe, no_sounds).examples([one for one in clips if one.speaker == "anna"], 0)
+    other_way = {"happy": "angry", "angry": "happy"}
+    told = [
+        Example(one.features, replace(one.clip, emotion=other_way.get(one.clip.emotion, one.clip.emotion)))
+        for one in examples
+    ]
+    inputs, truth, _ = validation_inputs(told, recipe, info)
+
+    def right() -> float:
+        return float(np.mean(predict(model, inputs)[:, :8].argmax(axis=1) == truth))
+
+    before = right()
+    tuner = FineTuner(model, recipe, info)
+    tuner.fit(told)
+    assert before <= 0.6
+    assert right() >= 0.85
+    tuner.restore()
+    assert right() == before

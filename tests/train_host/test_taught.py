@@ -51,7 +51,7 @@ def test_the_workstation_takes_the_export_as_it_is(exported, capsys, what):
     assert "unknown label" not in out and "bad row" not in out
 
 
-def test_a_run_is_adapted_to_them(exported, run, tmp_path):
+def test_a_run_is_adapted_to_them(exported, run, few_steps, tmp_path):
     clips = read_clips(exported / "manifest.csv")
     named = Counter(clip.emotion for clip in clips)
     assert set(named) == {"happy", "sad"} and min(named.values()) >= 2
