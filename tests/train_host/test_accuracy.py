@@ -9,6 +9,8 @@ pytest.importorskip("matplotlib")
 from train_host import report
 from train_host.evaluate import adaptation
 from train_host.evaluate.result import RESULT, load_all
+from train_host.evaluate.tasks import recipe_digest
+from train_host.recipes import find_recipe
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "accuracy.md"
 RESULTS = DOCUMENT.with_suffix("") / "results"
@@ -23,6 +25,11 @@ def test_the_document_is_made_of_the_committed_results(tmp_path):
     )
     drawn = {path.name for path in again.with_suffix("").glob("*.png")}
     assert drawn == {path.name for path in DOCUMENT.with_suffix("").glob("*.png")}
+
+
+def test_the_results_are_of_the_default_recipe_as_it_is():
+    forms = {one.recipe_digest for one in load_all(RESULTS) if one.recipe == "tonelight"}
+    assert forms == {recipe_digest(find_recipe("tonelight"))}
 
 
 def test_results_are_small_and_name_no_recording():

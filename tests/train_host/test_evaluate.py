@@ -187,9 +187,10 @@ def test_the_digest_of_a_recipe_changes_with_whatever_changes_the_model(small_re
             replace(small_recipe, window_frames=100),
             tiny(small_recipe, steps=21),
             replace(small_recipe, gate=msgspec.structs.replace(small_recipe.gate, hangover_ms=100)),
+            replace(small_recipe, features=msgspec.structs.replace(small_recipe.features, noise_reduction_db=12)),
         )
     }
-    assert len(digests) == 5
+    assert len(digests) == 6
     assert recipe_digest(small_recipe) in digests
 
 
