@@ -47,6 +47,10 @@ def keep(page: Served, ago_s: float = 0.0) -> Clip:
     return page.clips.add(flac(), 1.0, msgspec.structs.replace(event(), ts=utc_text(moment)))
 
 
+TELLING = threading.Lock()
+"""A daemon tells its page everything from one thread."""
+
+
 @contextmanager
 def following(page: Served) -> Iterator[None]:
     """A daemon that follows the switch, as far as the page can see."""
@@ -54,7 +58,8 @@ def following(page: Served) -> Iterator[None]:
 
     def follow() -> None:
         while not stop.wait(0.05):
-            page.page.on_health(keeping(page.capture.left_s))
+            with TELLING:
+                page.page.on_health(keeping(page.capture.left_s))
 
     thread = threading.Thread(target=follow)
     thread.start()
@@ -220,7 +225,8 @@ def test_a_browser_teaches_the_light(browser, kitchen):
         assert kitchen.capture.left_s > 0
 
         newer = keep(kitchen)
-        kitchen.page.on_event(heard_now("happy"))  # what was just said is in the list by itself
+        with TELLING:
+            kitchen.page.on_event(heard_now("happy"))  # what was just said is in the list by itself
         rows = tab.locator("#clips li")
         expect(rows).to_have_count(2)
         expect(tab.locator("#clips-state")).to_have_text("2 clips, 0 named. ")
