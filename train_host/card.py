@@ -114,7 +114,7 @@ def _personal(personal: Personal) -> list[str]:
     before, after = personal.uar_before, personal.uar_after
     figures = (
         f"Of these clips {100 * before:.1f}% were recognised before the adaptation and {100 * after:.1f}% after it "
-        "(UAR, answers out of the recorded emotions), each clip answered by a layer that was fitted without it."
+        "(UAR, answers out of the recorded emotions), each clip answered by a network that was adapted without it."
         if before is not None and after is not None
         else "There was one clip of each emotion: what the adaptation is worth could not be measured."
     )

@@ -25,7 +25,7 @@ PERTURBED: Final = ("tract", "colour", "masks")
 
 
 class FineTuner:
-    """Begins anew with every `fit`; the network is compiled once for all of them."""
+    """Trains one network on, for one person after the other; it is compiled once for all of them."""
 
     def __init__(self, model: keras.Model, recipe: Recipe, info: RunInfo) -> None:
         self._model = model
@@ -49,14 +49,15 @@ class FineTuner:
         self._changing = [*model.optimizer.variables, *dropout_seeds(model)]
         self._at_first = [ops.convert_to_numpy(variable) for variable in self._changing]
 
-    def fit(self, examples: Sequence[Example], seed: int = 0) -> None:
-        """Move the network, as it is now but for earlier fits, towards `examples` of at least two emotions.
+    def fit(self, examples: Sequence[Example]) -> None:
+        """Move the weights that the network has now towards `examples` of at least two emotions, by the same chances
+        each time.
 
         Emotions count alike, however many examples they have. Of those that nobody recorded nothing is learned.
         """
         for variable, value in zip(self._changing, self._at_first, strict=True):
             variable.assign(value)
-        self._model.fit(_Batches(self, examples, seed), epochs=1, shuffle=False, verbose=0)
+        self._model.fit(_Batches(self, examples), epochs=1, shuffle=False, verbose=0)
 
     def restore(self) -> None:
         """The network as it was at first."""
@@ -85,17 +86,16 @@ class FineTuner:
 
 
 class _Batches(keras.utils.PyDataset):
-    def __init__(self, tuner: FineTuner, examples: Sequence[Example], seed: int) -> None:
+    def __init__(self, tuner: FineTuner, examples: Sequence[Example]) -> None:
         super().__init__()
         self._tuner = tuner
         self._examples = examples
-        self._seed = seed
 
     def __len__(self) -> int:
         return STEPS
 
     def __getitem__(self, index: int):
-        return self._tuner.batch(self._examples, np.random.default_rng([self._seed, index]))
+        return self._tuner.batch(self._examples, np.random.default_rng([0, index]))
 
 
 def _loss(targets, logits):

@@ -6,10 +6,12 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from train_host import report
+from edge.bundle import CARD, default_bundle_path
+from train_host import card, report
 from train_host.evaluate import adaptation
 from train_host.evaluate.result import RESULT, load_all
 from train_host.evaluate.tasks import recipe_digest
+from train_host.goals import quoted
 from train_host.recipes import find_recipe
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "accuracy.md"
@@ -37,3 +39,12 @@ def test_results_are_small_and_name_no_recording():
         content = path.read_text()
         assert len(content) < LARGEST_BYTES
         assert ".wav" not in content.lower()
+
+
+def test_the_card_of_the_default_bundle_quotes_the_committed_results():
+    digest = recipe_digest(find_recipe("tonelight"))
+    figures = quoted(load_all(RESULTS), adaptation.load_all(RESULTS), "tonelight", digest)
+    told = (default_bundle_path() / CARD).read_text()
+    assert figures
+    for part in card._recipe(figures):
+        assert part.strip() in told
