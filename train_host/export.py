@@ -46,7 +46,7 @@ SPEECH_HEARD: Final = 0.995
 """Share of the validation speakers' segments that must be taken for speech; the threshold is 0.5 at the most."""
 MAX_DIFFERENCE: Final = {"none": 1e-3, "float16": 2e-2, "dynamic": 0.15, "int8": 0.5}
 """Largest difference of any probability from Keras on real features that an export may show."""
-MIN_AGREEMENT: Final = {"none": 1.0, "float16": 0.99, "dynamic": 0.97, "int8": 0.8}
+MIN_AGREEMENT: Final = {"none": 1.0, "float16": 0.99, "dynamic": 0.95, "int8": 0.8}
 """Least share of segments whose likeliest emotion is Keras' own."""
 
 
