@@ -64,6 +64,12 @@ def suite() -> str | None:
     return release.get("VERSION_CODENAME") if release.get("ID") == "debian" else None
 
 
+def sources() -> list[Path]:
+    """Where this machine's own apt gets Debian from."""
+    files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("debian*"))]
+    return [file for file in files if file.exists()]
+
+
 def run_quietly(*argv: str | Path, **options: object) -> str:
     done = subprocess.run(
         ["nice", "-n", "3", *argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
@@ -96,12 +102,11 @@ def make_system(arch: str, folder: Path) -> None:
 
 def _bootstrap(arch: str, root: Path, debs: Path) -> None:
     """Debian in `root`, and the packages of its kernel in `debs`, with the name of that kernel in `debs/release`."""
-    sources = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("debian*"))]
     included = f"--include={_PACKAGES.replace(' ', ',')}"
     options = ["--variant=minbase", f"--architectures={arch}", included, f"--customize-hook={_HOOK}"]
     try:
         run_quietly(
-            *(*ALONE, "mmdebstrap", *options, str(suite()), root, *(path for path in sources if path.exists())),
+            *(*ALONE, "mmdebstrap", *options, str(suite()), root, *sources()),
             env=os.environ | {"OUT": str(debs), "ARCH": arch},
         )
     except RuntimeError as error:

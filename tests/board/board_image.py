@@ -43,15 +43,20 @@ _TOOLS: Final = {
     "qemu-system-x86_64": "qemu-system-x86",
 }
 _ARCH: Final = "amd64"
+_MACHINE: Final = ("qemu-system-x86_64", "-M", "q35", "-cpu", "Nehalem")
 
 
 @dataclass(frozen=True)
 class Image:
-    """What to boot: a disk that must not be written to (use an overlay), and kernel and first programs for it."""
+    """What to boot: a disk that must not be written to (use an overlay), kernel and first programs for it, and where.
 
-    disk: Path
+    `disk` is None for a board that lives in memory; `machine` is how QEMU's command for this kind of board begins.
+    """
+
+    disk: Path | None
     kernel: Path
     initrd: Path
+    machine: tuple[str | Path, ...]
 
 
 def build() -> Image:
@@ -60,30 +65,40 @@ def build() -> Image:
     Raises:
         Missing: a program, a package, or the right to use it is not to be had here.
     """
-    _check()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tonelight/board"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        base = cache / f"{_ARCH}-{_digest([Path(board_debian.__file__)])}"
+    check(_TOOLS)
+    with locked_cache() as cache:
+        base = cache / f"{_ARCH}-{digest([Path(board_debian.__file__)])}"
         if not base.exists():
-            with _fresh(base) as folder:
+            with fresh(base) as folder:
                 make_system(_ARCH, folder)
-        disk = base.with_name(f"{base.name}-{_digest(_what_is_installed())}.img")
+        disk = base.with_name(f"{base.name}-{digest(_what_is_installed())}.img")
         if not disk.exists():
             for old in cache.glob(f"{_ARCH}-*.img"):
                 old.unlink()
-            with _fresh(cache / f"{_ARCH}-installed") as folder:
+            with fresh(cache / f"{_ARCH}-installed") as folder:
                 _install(base, folder / "root")
                 make = ("mke2fs", "-q", "-t", "ext4", "-E", "root_owner=0:0", "-d")
                 run_quietly(*make, folder / "root", folder / "img", "3G")
                 (folder / "img").rename(disk)
             shutil.rmtree(cache / f"{_ARCH}-installed")
-    return Image(disk, base / "vmlinuz", base / "initrd")
+    return Image(disk, base / "vmlinuz", base / "initrd", _MACHINE)
 
 
-def _check() -> None:
-    missing = [package for tool, package in _TOOLS.items() if shutil.which(tool) is None]
+@contextmanager
+def locked_cache() -> Iterator[Path]:
+    """The folder of what was made, for one process at a time."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tonelight/board"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield cache
+
+
+def check(tools: dict[str, str]) -> None:
+    """Raises:
+    Missing: one of the tools (program: package), or the right to use them, is not to be had here.
+    """
+    missing = [package for tool, package in tools.items() if shutil.which(tool) is None]
     if missing:
         raise Missing(f"an emulated board needs more programs: sudo apt install {' '.join(sorted(set(missing)))}")
     if os.geteuid() != 0:
@@ -93,14 +108,14 @@ def _check() -> None:
     try:
         run_quietly(*ALONE, "mount", "-t", "tmpfs", "none", "/tmp")
     except RuntimeError as error:
-        raise Missing(f"the disk of an emulated board cannot be made here: {_last_line(error)}") from None
+        raise Missing(f"the disk of an emulated board cannot be made here: {last_line(error)}") from None
 
 
-def _last_line(error: RuntimeError) -> str:
+def last_line(error: RuntimeError) -> str:
     return str(error).strip().splitlines()[-1]
 
 
-def _digest(paths: list[Path]) -> str:
+def digest(paths: list[Path]) -> str:
     files = sorted(file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
     seen = hashlib.sha256()
     for file in files:
@@ -114,7 +129,7 @@ def _what_is_installed() -> list[Path]:
 
 
 @contextmanager
-def _fresh(target: Path) -> Iterator[Path]:
+def fresh(target: Path) -> Iterator[Path]:
     """A folder that gets its name when all of it is there."""
     folder = target.with_name(f".{target.name}.new")
     shutil.rmtree(folder, ignore_errors=True)
@@ -158,7 +173,7 @@ def _fetch_wheels(root: Path, folder: Path) -> None:
         run_quietly(*pip, "download", *got, "--platform=manylinux2014_x86_64", "-r", lock)
         run_quietly(*pip, "wheel", "--no-deps", "-w", folder, ROOT)
     except RuntimeError as error:
-        raise Missing(f"no wheels for the emulated board could be had: {_last_line(error)}") from None
+        raise Missing(f"no wheels for the emulated board could be had: {last_line(error)}") from None
 
 
 def phrases() -> dict[str, np.ndarray]:

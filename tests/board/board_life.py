@@ -7,6 +7,7 @@ import re
 import sys
 from typing import Any
 
+import numpy as np
 from board_image import GUEST, phrases
 from board_machine import Machine
 from signed import Maker
@@ -71,9 +72,14 @@ def hear(board: Machine, phrase: str) -> list[dict[str, Any]]:
 
 def expected(*names: str) -> list[Detection]:
     """What the same pipeline makes of the phrases, one after the other, on this machine."""
+    return detections(*(phrases()[name] for name in names))
+
+
+def detections(*said: np.ndarray) -> list[Detection]:
+    """What the same pipeline makes of sound, mono at 16 kHz, on this machine."""
     pipeline = Pipeline(load_bundle(default_bundle_path()))
-    said = [event for name in names for event in pipeline.push(phrases()[name])] + pipeline.flush()
-    return [event for event in said if isinstance(event, Detection)]
+    events = [event for samples in said for event in pipeline.push(samples)] + pipeline.flush()
+    return [event for event in events if isinstance(event, Detection)]
 
 
 def lights(board: Machine) -> list[tuple[float, str, bool]]:
