@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -82,10 +83,12 @@ def detections(*said: np.ndarray) -> list[Detection]:
     return [event for event in events if isinstance(event, Detection)]
 
 
-def lights(board: Machine) -> list[tuple[float, str, bool]]:
+def lights(
+    board: Machine, written: str = "/run/board/lines", names: Mapping[int, str] = LINES
+) -> list[tuple[float, str, bool]]:
     """Every change of the lights since the boot: seconds since then, whose light, and whether it is lit now."""
-    changes = [line.split() for line in board.run("cat /run/board/lines").splitlines()]
-    return [(float(at), LINES[int(line)], value == "1") for at, line, value in changes]
+    changes = [line.split() for line in board.run(f"cat {written}").splitlines()]
+    return [(float(at), names[int(line)], value == "1") for at, line, value in changes]
 
 
 def uptime_s(board: Machine) -> float:
