@@ -25,7 +25,7 @@ from board_image import Image
 PATIENCE_S: Final = 3600.0
 """For one answer of the board: even on a machine that has no time for it, only a board that hangs takes so long."""
 
-_KERNEL_OPTIONS: Final = "console=ttyS0 quiet panic=-1 mitigations=off systemd.show_status=0"
+_KERNEL_OPTIONS: Final = "console=ttyAMA0 console=ttyS0 quiet panic=-1 mitigations=off systemd.show_status=0"
 
 
 class BoardError(Exception):

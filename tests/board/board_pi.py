@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from board_debian import ALONE, Missing, run_quietly, sources, suite
-from board_image import GUEST, ROOT, Image, check, digest, fresh, last_line, locked_cache
+from board_debian import ALONE, UNPACKED, Missing, run_quietly, sources, suite
+from board_image import GUEST, ROOT, Image, check, digest, for_board, fresh, last_line, locked_cache
 from board_machine import PATIENCE_S, Machine
 
 GUEST_PI: Final = Path(__file__).with_name("guest_pi")
@@ -72,7 +72,7 @@ def build() -> Image:
 
 def _make(folder: Path) -> None:
     root, debs, unpacked = folder / "root", folder / "debs", folder / "unpacked"
-    options = ["--variant=extract", "--architectures=arm64", f"--include={_PACKAGES.replace(' ', ',')}"]
+    options = [*UNPACKED, "--architectures=arm64", f"--include={_PACKAGES.replace(' ', ',')}"]
     try:
         run_quietly(
             *(*ALONE, "mmdebstrap", *options, f"--extract-hook={_HOOK}", str(suite()), root, *sources()),
@@ -99,10 +99,8 @@ def _make(folder: Path) -> None:
 def _install(root: Path, wheels: Path) -> None:
     """Put tonelight, what it needs, and what the tests need into the system in `root`."""
     python = (root / "usr/bin/python3").readlink().name
-    platforms = [f"--platform=manylinux_2_{n}_aarch64" for n in (17, 24, 26, 27, 28, 31, 34, 35)]
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    into = ["--no-deps", "--only-binary=:all:", f"--python-version={python.removeprefix('python')}", *platforms]
-    into += ["--platform=manylinux2014_aarch64", "--target", str(root / "opt/tonelight")]
+    into = [*for_board(python.removeprefix("python"), "aarch64"), "--target", str(root / "opt/tonelight")]
     try:
         run_quietly(*pip, "install", *into, "-r", ROOT / "edge/locks/device.txt")
         run_quietly(*pip, "wheel", "--no-deps", "-w", wheels, ROOT)

@@ -19,6 +19,7 @@ from board_pi import RaspberryPi
 from signed import Maker
 
 WANTED = "TONELIGHT_BOARD"
+ARCH = "TONELIGHT_BOARD_ARCH"
 MINUTES = "TONELIGHT_BOARD_MINUTES"
 FIGURES = "TONELIGHT_BOARD_FIGURES"
 BEGAN_S = time.monotonic()
@@ -49,7 +50,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def image() -> Image:
     """The disk for a board; skips the test where there can be none."""
     try:
-        return board_image.build()
+        return board_image.build_arm64() if os.environ.get(ARCH) == "arm64" else board_image.build()
     except board_image.Missing as missing:
         pytest.skip(str(missing))
 
