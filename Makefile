@@ -18,11 +18,11 @@ VENV_ARGS := $(if $(filter pi%,$(TARGET)),--system-site-packages)
 # Without a working Python, or in a checkout that was moved since, the environment is made anew.
 $(shell test -x $(BIN)/python && grep -qxF '$(CURDIR)' $(VENV)/made 2>/dev/null || rm -f $(VENV)/made)
 
-.PHONY: help run page test board check demo lock clean
+.PHONY: help run page test board board-arm64 check demo lock clean
 .DELETE_ON_ERROR:
 
 help: ## show this list (the default)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 run: $(VENV)/device.stamp $(VENV)/tonelight.stamp ## listen to the microphone, or to the demo recording if there is none
 	@$(BIN)/tonelight run --source auto
@@ -35,6 +35,9 @@ test: $(VENV)/workstation.stamp $(VENV)/tonelight.stamp ## run all the tests, of
 
 board: $(VENV)/workstation.stamp $(VENV)/tonelight.stamp ## the long tests on emulated boards, for docs/reliability.md (root)
 	@$(BIN)/python -m tests.board.board_report
+
+board-arm64: $(VENV)/workstation.stamp $(VENV)/tonelight.stamp ## the same on an emulated arm64 board, which takes longer
+	@TONELIGHT_BOARD=1 TONELIGHT_BOARD_ARCH=arm64 $(BIN)/python -m pytest tests/board
 
 check: $(VENV)/workstation.stamp $(VENV)/tonelight.stamp ## lint, formatting, types
 	@$(BIN)/ruff check .

@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-_PACKAGES: Final = (
+PACKAGES: Final = (
     "systemd systemd-sysv udev dbus kmod e2fsprogs libportaudio2 libsndfile1 alsa-utils python3 python3-venv"
 )
 
@@ -21,7 +21,7 @@ _MODULES: Final = ("virtio_pci", "virtio_blk", "virtio_console", "crc32c_generic
 
 _EARLY: Final = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
 
-_MASKED: Final = (
+MASKED: Final = (
     "getty.target getty@tty1.service serial-getty@ttyS0.service serial-getty@ttyAMA0.service console-getty.service "
     "systemd-timesyncd.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer "
     "e2scrub_all.timer e2scrub_reap.service systemd-networkd-wait-online.service"
@@ -35,11 +35,12 @@ $b mount -t sysfs sys /sys
 for module in /modules/*; do $b insmod $module; done
 until [ -b /dev/vda ]; do $b sleep 0.1; done
 $b mount -t ext4 -o rw,noatime /dev/vda /root || $b poweroff -f
+init=$($b sed -n 's/.* init=\\([^ ]*\\).*/\\1/p' /proc/cmdline)
 $b umount /sys /proc
-exec $b switch_root /root /sbin/init
+exec $b switch_root /root ${init:-/sbin/init}
 """
 # in mmdebstrap, whose apt knows the packages of the board's architecture
-_HOOK: Final = """set -e
+KERNEL: Final = """set -e
 mkdir "$OUT" && cd "$OUT"
 export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG
 release=$(apt-cache depends linux-image-$ARCH | sed -n 's/.*Depends: linux-image-//p' | head -n 1)
@@ -54,6 +55,9 @@ echo $release >release
 ALONE: Final = ("unshare", "--mount", "--propagation", "private")
 """What is mounted by such a command is seen by nobody else, and gone with it, however it ends."""
 
+UNPACKED: Final = ("--variant=extract", "--aptopt=APT::Install-Recommends false")
+"""How mmdebstrap is told to unpack what it is asked for, and what that depends on, and to run nothing of it."""
+
 
 class Missing(Exception):
     """This machine cannot make or run an emulated board; the message says what it lacks, in one sentence."""
@@ -62,6 +66,12 @@ class Missing(Exception):
 def suite() -> str | None:
     release = platform.freedesktop_os_release()
     return release.get("VERSION_CODENAME") if release.get("ID") == "debian" else None
+
+
+def sources() -> list[Path]:
+    """Where this machine's own apt gets Debian from."""
+    files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("debian*"))]
+    return [file for file in files if file.exists()]
 
 
 def run_quietly(*argv: str | Path, **options: object) -> str:
@@ -79,36 +89,45 @@ def make_system(arch: str, folder: Path) -> None:
     Raises:
         Missing: the packages cannot be had.
     """
-    root, debs, unpacked = folder / "root", folder / "debs", folder / "unpacked"
+    root, debs = folder / "root", folder / "debs"
     _bootstrap(arch, root, debs)
+    put_kernel(debs, folder, Path(str(shutil.which("busybox"))))
+    _settle(root)
+
+
+def put_kernel(debs: Path, folder: Path, busybox: Path, cross: str = "", *make: str) -> None:
+    """Make `folder/vmlinuz` and `folder/initrd`, and put the modules into `folder/root`.
+
+    `debs` has the packages of the kernel, and goes; `busybox` is the board's; `cross` is what the names of its compiler
+    and its strip begin with, and `make` what its kernel's Makefile has to be told.
+    """
+    root, unpacked = folder / "root", folder / "unpacked"
     release = (debs / "release").read_text().strip()
     for deb in sorted(debs.glob("*.deb")):
         run_quietly("dpkg-deb", "-x", deb, unpacked)
     shutil.copy(unpacked / f"boot/vmlinuz-{release}", folder / "vmlinuz")
     run_quietly("depmod", "-b", unpacked, release)
-    _compile_gpio_sim(unpacked, release, root / f"lib/modules/{release}/extra")
+    _compile_gpio_sim(unpacked, release, root / f"lib/modules/{release}/extra", cross, make)
     _copy_modules(unpacked, root, release)
-    _make_initrd(unpacked, release, folder)
-    _settle(root)
+    _make_initrd(unpacked, release, folder, busybox)
     shutil.rmtree(unpacked)
     shutil.rmtree(debs)
 
 
 def _bootstrap(arch: str, root: Path, debs: Path) -> None:
     """Debian in `root`, and the packages of its kernel in `debs`, with the name of that kernel in `debs/release`."""
-    sources = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("debian*"))]
-    included = f"--include={_PACKAGES.replace(' ', ',')}"
-    options = ["--variant=minbase", f"--architectures={arch}", included, f"--customize-hook={_HOOK}"]
+    included = f"--include={PACKAGES.replace(' ', ',')}"
+    options = ["--variant=minbase", f"--architectures={arch}", included, f"--customize-hook={KERNEL}"]
     try:
         run_quietly(
-            *(*ALONE, "mmdebstrap", *options, str(suite()), root, *(path for path in sources if path.exists())),
+            *(*ALONE, "mmdebstrap", *options, str(suite()), root, *sources()),
             env=os.environ | {"OUT": str(debs), "ARCH": arch},
         )
     except RuntimeError as error:
         raise Missing(f"Debian's packages could not be had: {str(error).strip().splitlines()[-1]}") from None
 
 
-def _compile_gpio_sim(unpacked: Path, release: str, target: Path) -> None:
+def _compile_gpio_sim(unpacked: Path, release: str, target: Path, cross: str, make: tuple[str, ...]) -> None:
     """Compile gpio-sim, and the simulated interrupts that it needs, for the kernel `release`."""
     work = unpacked / "gpio-sim"
     work.mkdir()
@@ -126,10 +145,10 @@ def _compile_gpio_sim(unpacked: Path, release: str, target: Path) -> None:
     headers = unpacked / f"usr/src/linux-headers-{release}"
     makefile = headers / "Makefile"
     makefile.write_text(makefile.read_text().replace("/usr/src", f"{unpacked}/usr/src"))
-    run_quietly("make", "-s", "-C", headers, f"M={work}", "modules")
+    run_quietly("make", "-s", "-C", headers, f"M={work}", *make, "modules")
     target.mkdir(parents=True)
     for module in work.glob("*.ko"):
-        run_quietly("strip", "--strip-debug", module)
+        run_quietly(f"{cross}strip", "--strip-debug", module)
         shutil.copy(module, target)
 
 
@@ -154,11 +173,11 @@ def _copy_modules(unpacked: Path, root: Path, release: str) -> None:
     run_quietly("depmod", "-b", root, release)
 
 
-def _make_initrd(unpacked: Path, release: str, folder: Path) -> None:
+def _make_initrd(unpacked: Path, release: str, folder: Path, busybox: Path) -> None:
     tree = folder / "early"
     for name in ("bin", "dev", "proc", "sys", "root", "modules"):
         (tree / name).mkdir(parents=True)
-    shutil.copy(str(shutil.which("busybox")), tree / "bin/busybox")
+    shutil.copy(busybox, tree / "bin/busybox")
     for i, file in enumerate(_files_of(unpacked, release, _EARLY)):
         shutil.copy(file, tree / f"modules/{i:02}-{file.name}")
     (tree / "init").write_text(_INIT)
@@ -171,6 +190,6 @@ def _settle(root: Path) -> None:
     (root / "etc/hostname").write_text("board\n")
     (root / "etc/fstab").write_text("/dev/vda / ext4 rw,noatime 0 1\n")
     (root / "var/log/journal").mkdir(exist_ok=True)
-    run_quietly("chroot", root, "systemctl", "--quiet", "mask", *_MASKED.split())
+    run_quietly("chroot", root, "systemctl", "--quiet", "mask", *MASKED.split())
     run_quietly("chroot", root, "systemctl", "set-default", "multi-user.target")
     run_quietly("chroot", root, "systemd-machine-id-setup")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from board_image import GUEST, phrases
 from board_machine import Machine
 from signed import Maker
@@ -71,15 +73,22 @@ def hear(board: Machine, phrase: str) -> list[dict[str, Any]]:
 
 def expected(*names: str) -> list[Detection]:
     """What the same pipeline makes of the phrases, one after the other, on this machine."""
+    return detections(*(phrases()[name] for name in names))
+
+
+def detections(*said: np.ndarray) -> list[Detection]:
+    """What the same pipeline makes of sound, mono at 16 kHz, on this machine."""
     pipeline = Pipeline(load_bundle(default_bundle_path()))
-    said = [event for name in names for event in pipeline.push(phrases()[name])] + pipeline.flush()
-    return [event for event in said if isinstance(event, Detection)]
+    events = [event for samples in said for event in pipeline.push(samples)] + pipeline.flush()
+    return [event for event in events if isinstance(event, Detection)]
 
 
-def lights(board: Machine) -> list[tuple[float, str, bool]]:
+def lights(
+    board: Machine, written: str = "/run/board/lines", names: Mapping[int, str] = LINES
+) -> list[tuple[float, str, bool]]:
     """Every change of the lights since the boot: seconds since then, whose light, and whether it is lit now."""
-    changes = [line.split() for line in board.run("cat /run/board/lines").splitlines()]
-    return [(float(at), LINES[int(line)], value == "1") for at, line, value in changes]
+    changes = [line.split() for line in board.run(f"cat {written}").splitlines()]
+    return [(float(at), names[int(line)], value == "1") for at, line, value in changes]
 
 
 def uptime_s(board: Machine) -> float:

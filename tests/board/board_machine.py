@@ -25,7 +25,7 @@ from board_image import Image
 PATIENCE_S: Final = 3600.0
 """For one answer of the board: even on a machine that has no time for it, only a board that hangs takes so long."""
 
-_KERNEL_OPTIONS: Final = "console=ttyS0 quiet panic=-1 mitigations=off systemd.show_status=0"
+_KERNEL_OPTIONS: Final = "console=ttyAMA0 console=ttyS0 quiet panic=-1 mitigations=off systemd.show_status=0"
 
 
 class BoardError(Exception):
@@ -42,7 +42,7 @@ class Machine:
         self.image = image
         self.console = folder / "console.log"
         self.disk = folder / "disk.qcow2"
-        if not self.disk.exists():
+        if image.disk is not None and not self.disk.exists():
             subprocess.run(
                 ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image.disk, self.disk], check=True
             )
@@ -63,7 +63,7 @@ class Machine:
         path = Path(self._sockets) / "agent"
         path.unlink(missing_ok=True)
         command = [
-            *("qemu-system-x86_64", "-M", "q35", "-cpu", "Nehalem"),
+            *self.image.machine,
             *("-accel", "tcg,thread=single,tb-size=512", "-icount", "shift=0,sleep=off", "-smp", "1", "-m", "1024"),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console"),
@@ -72,6 +72,11 @@ class Machine:
             *("-chardev", f"socket,id=agent,path={path},server=on,wait=off", "-device", "virtio-serial-pci"),
             *("-device", "virtserialport,chardev=agent,name=board", "-device", "virtio-rng-pci"),
         ]
+        self._power_on(command, path)
+        self.run("true")
+
+    def _power_on(self, command: list[str | Path], path: Path) -> None:
+        """Start QEMU, and connect to the socket that it makes at `path`."""
         with self.console.open("ab") as log:
             self._qemu = subprocess.Popen([str(word) for word in command], stdout=log, stderr=subprocess.STDOUT)
         self._line, self._pending = socket.socket(socket.AF_UNIX), b""
@@ -83,7 +88,6 @@ class Machine:
             if self._qemu.poll() is not None:
                 raise BoardError(f"QEMU has ended: {self.console.read_text(errors='replace')[-2000:]}")
             time.sleep(0.1)
-        self.run("true")
 
     def run(self, script: str) -> str:
         """What a Bash script prints, run by root in /. Raises BoardError when it fails, or does not end."""
@@ -130,13 +134,17 @@ class Machine:
         assert self._line is not None
         try:
             self._line.sendall(json.dumps({"script": script}).encode() + b"\n")
-            while b"\n" not in self._pending:
-                if not (got := self._line.recv(65536)):
-                    raise OSError("it has ended")
-                self._pending += got
+            answer = json.loads(self._hear_line())
         except OSError as error:
             tail = self.console.read_text(errors="replace")[-3000:]
             raise BoardError(f"the board does not answer to `{script[:200]}` ({error}); its console:\n{tail}") from None
-        line, _, self._pending = self._pending.partition(b"\n")
-        answer = json.loads(line)
         return int(answer["rc"]), str(answer["out"])
+
+    def _hear_line(self) -> bytes:
+        assert self._line is not None
+        while b"\n" not in self._pending:
+            if not (got := self._line.recv(65536)):
+                raise OSError("it has ended")
+            self._pending += got
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line

@@ -1,4 +1,4 @@
-"""What the tests on emulated boards share: the disk, a board of x86-64 that runs, and the figures it gave."""
+"""What the tests on emulated boards share: a board of x86-64, a Raspberry Pi, and the figures that they gave."""
 
 from __future__ import annotations
 
@@ -11,30 +11,38 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import board_image
+import board_pi
 import pytest
 from board_image import Image
 from board_machine import Machine
+from board_pi import RaspberryPi
 from signed import Maker
 
 WANTED = "TONELIGHT_BOARD"
+ARCH = "TONELIGHT_BOARD_ARCH"
 MINUTES = "TONELIGHT_BOARD_MINUTES"
 FIGURES = "TONELIGHT_BOARD_FIGURES"
 BEGAN_S = time.monotonic()
+LAST = ("test_power.py", "test_raspberry_pi.py")
+"""The same board has to start anew for the one, and another one for the other."""
+
+
+def is_on_a_board(item: pytest.Item) -> bool:
+    return bool({"image", "pi_image"} & set(getattr(item, "fixturenames", ())))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "image" in getattr(item, "fixturenames", ()):
+        if is_on_a_board(item):
             item.add_marker(pytest.mark.board)
             if os.environ.get(WANTED) != "1":
                 item.add_marker(pytest.mark.skip(reason=f"takes long, and root: `make board`, or {WANTED}=1"))
-    # the same board has to start anew for it
-    items.sort(key=lambda item: item.path.name == "test_power.py")
+    items.sort(key=lambda item: LAST.index(item.path.name) if item.path.name in LAST else -1)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     limit = os.environ.get(MINUTES)
-    if limit and "image" in getattr(item, "fixturenames", ()) and time.monotonic() - BEGAN_S > 60 * float(limit):
+    if limit and is_on_a_board(item) and time.monotonic() - BEGAN_S > 60 * float(limit):
         pytest.skip(f"the {limit} minutes for emulated boards ({MINUTES}) were over: `make board`")
 
 
@@ -42,7 +50,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def image() -> Image:
     """The disk for a board; skips the test where there can be none."""
     try:
-        return board_image.build()
+        return board_image.build_arm64() if os.environ.get(ARCH) == "arm64" else board_image.build()
     except board_image.Missing as missing:
         pytest.skip(str(missing))
 
@@ -59,6 +67,23 @@ def folder() -> Iterator[Path]:
 def board(image: Image, folder: Path) -> Iterator[Machine]:
     """A board that was switched on for the first time. All tests have the same one, as starting it takes its time."""
     with Machine(image, folder) as machine:
+        machine.start()
+        yield machine
+
+
+@pytest.fixture(scope="session")
+def pi_image() -> Image:
+    """What a Raspberry Pi starts from; skips the test where there can be none."""
+    try:
+        return board_pi.build()
+    except board_image.Missing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def pi(pi_image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RaspberryPi]:
+    """A Raspberry Pi that was switched on."""
+    with RaspberryPi(pi_image, tmp_path_factory.mktemp("pi")) as machine:
         machine.start()
         yield machine
 

@@ -1,13 +1,22 @@
-"""Runs on the emulated board: does what the test asks for on a line of its own, and answers with what came of it."""
+"""Runs on the emulated board: does what the test asks for on a line of its own, and answers with what came of it.
+
+A port of the board's own is there as soon as the board is; a serial line (its device is the argument) is heard from now
+on only, so there it says first that it listens.
+"""
 
 import json
 import subprocess
+import sys
 import time
+import tty
 from pathlib import Path
 
 
 def main() -> None:
-    with Path("/dev/virtio-ports/board").open("r+b", buffering=0) as port:
+    with Path([*sys.argv, "/dev/virtio-ports/board"][1]).open("r+b", buffering=0) as port:
+        if port.isatty():
+            tty.setraw(port)
+            port.write(b"ready\n")
         pending = b""
         while True:
             if not (got := port.read(65536)):
