@@ -41,6 +41,7 @@ _TOOLS: Final = {
     "gcc": "gcc",
     "qemu-img": "qemu-utils",
     "qemu-system-x86_64": "qemu-system-x86",
+    "ssh": "openssh-client",
 }
 _ARCH: Final = "amd64"
 
