@@ -27,7 +27,8 @@ from board_image import Image
 PATIENCE_S: Final = 3600.0
 """For one answer of the board: even on a machine that has no time for it, only a board that hangs takes so long."""
 
-_KERNEL_OPTIONS: Final = "console=ttyS0 quiet panic=-1 mitigations=off systemd.show_status=0"
+# nohz=off: there is always something to wait for soon, so that the clock does not jump far while the disk is waited for
+_KERNEL_OPTIONS: Final = "console=ttyS0 quiet panic=-1 mitigations=off systemd.show_status=0 nohz=off"
 
 
 class BoardError(Exception):
