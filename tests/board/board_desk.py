@@ -54,6 +54,7 @@ class Desk:
         (folder / "sudoers").write_text(sudoers())
         board.put(folder / "sudoers", "/etc/sudoers.d/tonelight")
         board.run("chmod 440 /etc/sudoers.d/tonelight && visudo --check --strict")
+        board.run("sync")  # as done long ago, whatever becomes of the board
         known = folder / "known_hosts"
         known.write_text(f"kitchen.local {board.run('cat /etc/ssh/ssh_host_ed25519_key.pub')}")
         proxy = folder / "proxy.py"
