@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from board_desk import Desk, ended
 from board_life import active, begin_to_listen, events, hear, say
 from board_machine import Machine
 from signed import Maker
@@ -108,3 +109,28 @@ def test_while_bundles_are_switched(board: Machine, left: Left) -> None:
     board.run(f"tonelight model install /root/bundles/test-{VERSIONS[-1]} --allow-downgrade")
     assert active(board) == f"test-{VERSIONS[-1]}"
     assert not board.does(f"ls -d {MODELS}/.*-*")
+
+
+def test_while_a_bundle_is_deployed(board: Machine, maker: Maker, desk: Desk) -> None:
+    begin_to_listen(board)
+    before = active(board)
+    bundle = maker.make("0.3.0")
+    deploying = desk.begin_to_deploy(bundle)
+    arrives = f"timeout 60 bash -c \"until compgen -G '{MODELS}/.incoming-*'; do sleep 0.01; done\""
+    while not board.does(arrives) and deploying.poll() is None:
+        pass
+    board.run(f"sleep {random.Random(1).uniform(0, 1):.2f}")
+    board.cut_power()
+    status, out, err = ended(deploying)
+    assert status == 1, out + err
+    assert err.startswith("kitchen: failed: the connection is gone (") and err.endswith("; deploy again to go on\n")
+    assert "0 of 1 boards have test-0.3.0; mend what failed and deploy again" in out
+    board.start()
+    begin_to_listen(board)
+    assert active(board) in (before, "test-0.3.0")
+    assert not board.does("ls -d /tmp/tonelight-deploy.*")
+    status, out, err = desk.deploy(bundle)
+    assert status == 0, out + err
+    assert active(board) == "test-0.3.0"
+    [heard] = hear(board, "kettle")
+    assert heard["model"] == "test-0.3.0"
