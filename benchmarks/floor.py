@@ -21,7 +21,7 @@ from benchmarks.common import begin, table
 from edge.bench import interleaved
 from edge.bundle import Manifest, default_bundle_path, load_bundle
 from edge.classifier import Classifier
-from edge.features import FeatureConfig, FeatureExtractor
+from edge.features import FeatureConfig, FeatureExtractor, mel_filterbank
 from edge.framing import OffsetRemover, level_db
 from edge.gate import Gate
 
@@ -112,12 +112,14 @@ def _features(config: FeatureConfig, n: int) -> tuple[float, float]:
     """Operations and bytes of `n` frames of MFCC, RMS, ZCR and pitch.
 
     Bytes are those that must be read and written once by each step: frames, their windowed copy, the spectrum, its
-    power, the autocorrelation (8 bytes a number, as numpy computes it), mel, logarithm and cosine transform.
+    power, the autocorrelation (8 bytes a number, as numpy computes it), mel, logarithm and cosine transform. Of the mel
+    triangles count the bins that lie in them.
     """
     window, n_fft, mels = config.window_length, config.n_fft, config.n_mels
     bins, lags = n_fft // 2 + 1, 168
     operations = window * (1 + 2 + 3) + _transforms(config, 1)[0] + 3 * bins
-    operations += 2 * bins * mels + 4 * mels + 2 * mels * config.n_mfcc + 4 * lags
+    triangles = mel_filterbank(mels, n_fft, config.sample_rate_hz, config.f_min_hz, config.f_max_hz)
+    operations += 2 * np.count_nonzero(triangles) + 4 * mels + 2 * mels * config.n_mfcc + 4 * lags
     n_bytes = 4 * window * (2 + 1 + 1) + 4 * n_fft + 2 * 8 * bins + 3 * 4 * bins + 2 * 8 * n_fft
     n_bytes += 4 * (6 * mels + config.n_mfcc + 4 * lags)
     return n * operations, n * n_bytes + 4 * mels * (bins + config.n_mfcc)

@@ -65,10 +65,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tonelight {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
+    config_file: Any = {
+        "metavar": "F",
+        "type": Path,
+        "help": "configuration file (default: the one `config check` names)",
+    }
     configured = argparse.ArgumentParser(add_help=False)
-    configured.add_argument(
-        "--config", metavar="F", type=Path, help="configuration file (default: the one `config check` names)"
-    )
+    configured.add_argument("--config", **config_file)
 
     tried: Any = {"metavar": "DIR", "type": Path, "help": "try this model bundle instead of the configured one"}
 
@@ -211,16 +214,31 @@ def build_parser() -> argparse.ArgumentParser:
         "tonelight model rollback                         back to the one that listened before",
         "sudo install -D -m 644 -t /etc/tonelight/keys anna.pub    accept what Anna signs",
     )
-    model.add_argument(
-        "what",
-        choices=["list", "verify", "install", "activate", "rollback"],
-        help="list: show them; verify: check one; install: take one over from a folder; activate: choose one by its "
-        "id; rollback: undo the last change",
-    )
-    model.add_argument("bundle", nargs="?", help="folder (verify, install) or id (verify, activate) of a bundle")
-    model.add_argument("--allow-downgrade", action="store_true", help="let an older version than the active one listen")
-    model.add_argument("--json", action="store_true", help="list: print one JSON object, for other programs")
-    model.set_defaults(refuse=model.error)
+    # each with a parser of its own: an option may stand before the bundle, and is known only where it means something
+    whats = model.add_subparsers(dest="what", metavar="WHAT", required=True)
+    model.set_defaults(json=False, bundle=None, allow_downgrade=False)
+    # what is not given here must not undo what was given before WHAT
+    configured_too = argparse.ArgumentParser(add_help=False)
+    configured_too.add_argument("--config", default=argparse.SUPPRESS, **config_file)
+
+    def what(name: str, summary: str, bundle: str | None = None, *, may_downgrade: bool = False) -> Any:
+        added = whats.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", parents=[configured_too]
+        )
+        if bundle:
+            added.add_argument("bundle", help=bundle)
+        if may_downgrade:
+            added.add_argument(
+                "--allow-downgrade", action="store_true", help="let an older version than the active one listen"
+            )
+        return added
+
+    listed = what("list", "show which bundles are here, and which one listens")
+    listed.add_argument("--json", action="store_true", help="print one JSON object, for other programs")
+    what("verify", "check one", "folder or id of a bundle")
+    what("install", "take one over from a folder, and let it listen", "folder of a bundle", may_downgrade=True)
+    what("activate", "let one listen that is here already", "id of a bundle", may_downgrade=True)
+    what("rollback", "undo the last change")
 
     history = command(
         "history",
@@ -330,13 +348,6 @@ def _config(args: argparse.Namespace) -> int:
 
 
 def _model(args: argparse.Namespace) -> int:
-    if (args.bundle is None) != (args.what in ("list", "rollback")):
-        needed = "takes no bundle" if args.bundle is not None else "needs a bundle"
-        args.refuse(f"`tonelight model {args.what}` {needed}")
-    if args.allow_downgrade and args.what not in ("install", "activate"):
-        args.refuse("--allow-downgrade is for `tonelight model install` and `activate`")
-    if args.json and args.what != "list":
-        args.refuse("--json is for `tonelight model list`")
     from edge.commands import model
 
     return model.run(args)

@@ -11,9 +11,9 @@ from edge.labels import EMOTIONS, HIGH, LOW
 
 if TYPE_CHECKING:
     from train_host.adapt import Personal
-    from train_host.export import Measured, NoiseHeard, Parity
+    from train_host.export import Measured, Parity
     from train_host.goals import Quoted
-    from train_host.scoring import Scores
+    from train_host.scoring import NoiseHeard, Scores
     from train_host.train import RunInfo
 
 LIMITS = """\

@@ -35,7 +35,7 @@ from train_host.goals import Quoted
 from train_host.golden import golden_signal
 from train_host.metrics import activation_of, fit_activation, fit_temperature
 from train_host.recipes import Recipe
-from train_host.scoring import Scores, hear, score
+from train_host.scoring import NoiseHeard, Scores, hear_noises, score
 from train_host.train import SEQUENCES, VALIDATION, RunInfo, load_model
 
 Float32 = NDArray[np.float32]
@@ -57,17 +57,6 @@ class Parity:
     largest_difference: float
     mean_difference: float
     agreement: float
-
-
-@dataclass(frozen=True)
-class NoiseHeard:
-    """A noise without a voice in it, and how many stretches of speech the bundle heard there."""
-
-    name: str
-    is_familiar: bool
-    """Whether training may have used it."""
-    seconds: float
-    n_events: int
 
 
 @dataclass(frozen=True)
@@ -292,14 +281,11 @@ def _measure(draft: Path, info: RunInfo, clips: Sequence[Clip], noises: Sequence
         task = progress.add_task("measuring on the device's pipeline", total=len(known))
         scores = score(draft, known, lambda: progress.advance(task))
         task = progress.add_task("measuring on noise", total=len(noises))
-        heard = []
-        for sound, result in zip(noises, hear(draft, [sound.path for sound in noises]), strict=True):
-            heard.append(NoiseHeard(sound.path.stem, sound.is_free, result.seconds, result.segments))
-            progress.advance(task)
+        heard = hear_noises(draft, noises, lambda: progress.advance(task))
     return Measured(
         scores.of(lambda clip: clip.speaker_id in train),
         scores.of(lambda clip: clip.speaker_id in val),
-        tuple(heard),
+        heard,
     )
 
 

@@ -514,7 +514,7 @@ def _noise(results: Sequence[Result]) -> list[str]:
                 for condition in [one.name for one in row.results[0].conditions]:
                     lines.append((row.recipe, name, condition, *(_uars(row.in_noise(condition, k)) for k in KINDS)))
     if not lines:
-        return [*parts, "No protocol has all of its folds in noise yet."]
+        return [*parts, "No protocol has all of its folds in noise yet.", *_noise_alone(heard)]
     parts.append(_table(("recipe", "protocol", "condition", "UAR", "familiar", "new"), lines))
     for is_rooms, what in ((False, "Noises"), (True, "Rooms")):
         own = [c for result in heard for c in result.conditions if (c.snr_db is None) == is_rooms]
@@ -522,7 +522,33 @@ def _noise(results: Sequence[Result]) -> list[str]:
             familiar = sorted({name for one in own for name in one.familiar_sounds})
             new = sorted({name for one in own for name in one.new_sounds})
             parts.append(f"{what}: familiar {_names(familiar)}; new {_names(new)}.")
-    return parts
+    return [*parts, *_noise_alone(heard)]
+
+
+def _noise_alone(results: Sequence[Result]) -> list[str]:
+    """What every training's bundle heard where nobody speaks."""
+    lines = []
+    for recipe in sorted({result.recipe for result in results}, key=_default_first):
+        own = [result for result in results if result.recipe == recipe and result.noises]
+        kinds = (
+            ("familiar", [one for result in own for one in result.noises if one.is_familiar and not one.has_voices]),
+            ("new", [one for result in own for one in result.noises if not one.is_familiar and not one.has_voices]),
+            ("of voices", [one for result in own for one in result.noises if one.has_voices]),
+        )
+        for kind, heard in kinds:
+            if not heard:
+                continue
+            n, hours = sum(one.n_events for one in heard), sum(one.seconds for one in heard) / 3600
+            where = sorted({one.name for one in heard if one.n_events})
+            lines.append((recipe, kind, str(len(own)), f"{hours:.2f}", str(n), f"{n / hours:.1f}", ", ".join(where)))
+    if not lines:
+        return []
+    return [
+        "### Noise alone",
+        "Every stretch of noise in which speech is heard is a false alarm, be it named or `uncertain`, but where the "
+        "noise is made of voices. Each recording counts once for each training.",
+        _table(("recipe", "noises", "trainings", "hours", "events", "an hour", "in"), lines),
+    ]
 
 
 def _adapted(adaptations: Sequence[Adaptation]) -> list[str]:

@@ -8,8 +8,9 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +20,7 @@ from edge.events import Detection
 from edge.labels import EMOTIONS
 from edge.pipeline import FileResult, Pipeline, summarize
 from train_host.corpora.clip import Clip
+from train_host.corpora.noises import Sound
 from train_host.errors import ExportError
 from train_host.metrics import (
     activation_answers,
@@ -32,6 +34,22 @@ from train_host.workers import deaf_to_interrupts
 
 Alteration: TypeAlias = Callable[[NDArray[np.float32], Path], NDArray[np.float32]]
 """What is done to the samples of a recording, given with its path, before the device hears them."""
+MADE_OF_VOICES: Final = ("babble", "speech_test_signal")
+"""In the names of noises that are people talking: what is heard there is no false alarm."""
+
+
+class NoiseHeard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A noise by itself, and in how many stretches of it the bundle heard somebody speak."""
+
+    name: str
+    is_familiar: bool
+    """Whether training may have used it."""
+    seconds: float
+    n_events: int
+
+    @property
+    def has_voices(self) -> bool:
+        return any(word in self.name.lower() for word in MADE_OF_VOICES)
 
 
 @dataclass(frozen=True)
@@ -151,6 +169,24 @@ def hear(
             raise ExportError(
                 f"a process that measures {bundle.name} was ended from outside (out of memory?); try again"
             ) from None
+
+
+def hear_noises(
+    bundle: Path,
+    noises: Sequence[Sound],
+    on_noise: Callable[[], None] = lambda: None,
+    n_processes: int | None = None,
+    *,
+    are_familiar: bool = True,
+) -> tuple[NoiseHeard, ...]:
+    """What the bundle in folder `bundle` hears in each noise by itself. `are_familiar`: its training was given those
+    that are free. Raises ExportError as `hear` does."""
+    found = []
+    for noise, result in zip(noises, hear(bundle, [one.path for one in noises], n_processes), strict=True):
+        is_familiar = are_familiar and noise.is_free
+        found.append(NoiseHeard(noise.path.stem, is_familiar, round(result.seconds, 2), result.segments))
+        on_noise()
+    return tuple(found)
 
 
 _bundle: Bundle

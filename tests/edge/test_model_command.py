@@ -129,12 +129,13 @@ def test_older_ones_only_when_it_is_asked_for(board, maker, told):
     older = maker.make("1.0.0")
     told("install", older)
     told("install", maker.make("1.1.0"))
-    for argv in (["install", older], ["activate", "test-1.0.0"]):
-        _, [line] = told(*argv, status=1)
+    for what, bundle in (("install", older), ("activate", "test-1.0.0")):
+        _, [line] = told(what, bundle, status=1)
         assert line.startswith("tonelight: bundle test-1.0.0 is older than test-1.1.0, the active one; ")
         assert "--allow-downgrade" in line
-        assert told(*argv, "--allow-downgrade")[0][0].split(": ")[1].startswith("test-1.0.0, signed by ")
-        told("activate", "test-1.1.0")
+        for argv in ((what, bundle, "--allow-downgrade"), (what, "--allow-downgrade", bundle)):
+            assert told(*argv)[0][0].split(": ")[1].startswith("test-1.0.0, signed by ")
+            told("activate", "test-1.1.0")
 
 
 def test_rollback_with_nowhere_to_go(board, told):
@@ -182,8 +183,10 @@ def test_a_key_is_given_by_copying_it_as_the_error_says(board, maker, told):
 
 def test_a_configured_bundle_that_takes_precedence_is_named(board, maker, told, home):
     (home / "mine.toml").write_text("[model]\nbundle = '/srv/mine'\n")
-    _, err = told("install", maker.make("1.0.0"), "--config", home / "mine.toml")
-    assert err == ["tonelight: model.bundle is set: /srv/mine listens in place of the active one"]
+    bundle, mine = maker.make("1.0.0"), ("--config", home / "mine.toml")
+    for argv in (("install", bundle, *mine), ("install", *mine, bundle), (*mine, "install", bundle)):
+        _, err = told(*argv)
+        assert err == ["tonelight: model.bundle is set: /srv/mine listens in place of the active one"]
 
 
 @pytest.mark.parametrize(
@@ -203,4 +206,4 @@ def test_wrong_usage_is_2(argv, board, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["model", *argv])
     assert ended.value.code == 2
-    assert "usage: tonelight model" in capsys.readouterr().err
+    assert "usage: tonelight" in capsys.readouterr().err

@@ -11,10 +11,10 @@ from edge.bundle import CorpusUse, WindowModel
 from edge.labels import EMOTIONS
 from train_host import card
 from train_host.corpora.clip import Clip
-from train_host.export import Measured, NoiseHeard, Parity
+from train_host.export import Measured, Parity
 from train_host.goals import Quoted
 from train_host.recipes import RECIPES
-from train_host.scoring import Scores
+from train_host.scoring import NoiseHeard, Scores
 from train_host.train import RunInfo
 
 

@@ -569,6 +569,7 @@ def test_the_result_of_a_task(evaluated, both):
         assert not np.any(one.familiar["tess"])
         assert np.sum(one.new["tess"]) == found.n_test
     assert found.conditions[0].new_sounds == ("cafe", "tap")
+    assert [(one.name, one.is_familiar, one.seconds) for one in found.noises] == [("tap", False, 3), ("cafe", False, 3)]
     text = (next(out.rglob("result.json"))).read_text()
     assert ".wav" not in text
     assert len(text) < 20_000

@@ -14,6 +14,7 @@ from train_host.evaluate.result import N_BINS, N_COVERAGES, Bin, Condition, Corp
 from train_host.figures import Row
 from train_host.goals import GOALS, Evidence
 from train_host.recipes import VARIANTS
+from train_host.scoring import NoiseHeard
 
 CLASSES = ("happy", "sad")
 HAPPY, SAD = EMOTIONS.index("happy"), EMOTIONS.index("sad")
@@ -306,6 +307,23 @@ def test_noise_beside_clean_familiar_beside_new(tmp_path):
     assert "No protocol has all of its folds in noise yet." in partial
     assert "noise at 5 dB" not in partial
     assert "--noise`" in text
+    assert "Noise alone" not in text
+
+
+def test_noise_alone(tmp_path):
+    heard = (NoiseHeard("tap", True, 1800, 0), NoiseHeard("cafe", False, 900, 2), NoiseHeard("babble", False, 360, 9))
+    condition = Condition(
+        "noise at 5 dB", 5, {"savee": counts((4, 0, 0), (0, 4, 0))}, {"savee": counts((0, 0, 0), (0, 0, 0))},
+        ("tap",), (),
+    )  # fmt: skip
+    results = [
+        fold(1, ANNA, conditions=(condition,), noises=heard),
+        fold(2, BOB, conditions=(condition,), noises=heard),
+    ]
+    text = after(written(results, tmp_path), "### Noise alone")
+    assert "| tonelight | familiar | 2 | 1.00 | 0 | 0.0 |  |" in text
+    assert "| tonelight | new | 2 | 0.50 | 4 | 8.0 | cafe |" in text
+    assert "| tonelight | of voices | 2 | 0.20 | 18 | 90.0 | babble |" in text
 
 
 def test_a_result_survives_being_written(tmp_path):
@@ -401,6 +419,9 @@ def test_goals_by_hand():
     assert found["points lost at 10 dB of noise"] == pytest.approx(max(66.6667 - 75, 62.5 - 75))
     assert found["speech found in clean clips"] == pytest.approx(100 * (1 - 1 / 24))
     assert found["events per hour on noise alone"] is None
+    heard = (NoiseHeard("tap", True, 1800, 1), NoiseHeard("cafe", False, 1800, 2), NoiseHeard("babble", False, 60, 9))
+    alone = [msgspec.structs.replace(one, noises=heard) for one in CROSSED[:2]]
+    assert reached(Evidence([*alone, *unseen], []))["events per hour on noise alone"] == 3
 
 
 def test_nothing_is_reached_without_results():

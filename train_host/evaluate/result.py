@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge.labels import EMOTIONS
 from train_host.errors import EvaluationError
+from train_host.scoring import NoiseHeard
 
 RESULT: Final = "result.json"
 N_BINS: Final = 15
@@ -121,6 +122,8 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     speakers: tuple[Speaker, ...]
     corpora: dict[str, CorpusResult]
     conditions: tuple[Condition, ...] = ()
+    noises: tuple[NoiseHeard, ...] = ()
+    """Noises by themselves."""
 
     def __post_init__(self) -> None:
         names = {one.corpus for one in self.speakers}

@@ -30,6 +30,7 @@ from train_host.folds import Split
 from train_host.recipes import Recipe, find_recipe
 
 if TYPE_CHECKING:
+    from train_host.scoring import NoiseHeard
     from train_host.train import RunInfo
 
 QUANTIZATION: Final = "dynamic"
@@ -123,7 +124,10 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _is_scored(folder: Path, noise: bool) -> bool:
-    return (folder / RESULT).exists() and (not noise or bool(load(folder / RESULT).conditions))
+    if not (folder / RESULT).exists():
+        return False
+    result = load(folder / RESULT)
+    return not noise or bool(result.conditions and result.noises)
 
 
 def _wants_adaptation(task: Task, folder: Path) -> bool:
@@ -285,6 +289,7 @@ def _score(order: Order, recipe: Recipe, split: Split, folder: Path, console: Co
         )
     each = speakers(clips, probs, classes, bundle.manifest.decision)
     conditions = _conditions(order, recipe, path, split, classes, console) if order.noise else ()
+    noises = _noises_alone(order, recipe, path, console) if order.noise else ()
     save(
         Result(
             schema=2,
@@ -318,6 +323,7 @@ def _score(order: Order, recipe: Recipe, split: Split, folder: Path, console: Co
             speakers=each,
             corpora=measured,
             conditions=conditions,
+            noises=noises,
         ),
         folder,
     )
@@ -418,6 +424,25 @@ def _conditions(
         }
         conditions.append(Condition(around.name, around.snr_db, counts[True], counts[False], names[True], names[False]))
     return tuple(conditions)
+
+
+def _noises_alone(order: Order, recipe: Recipe, bundle: Path, console: Console) -> tuple[NoiseHeard, ...]:
+    """Noises by themselves, as a board hears them when nobody speaks."""
+    from train_host.corpora import find_sounds
+    from train_host.scoring import hear_noises
+    from train_host.train import progress_bar
+
+    noises = [sound for sound in find_sounds(Path(str(order.corpora))) if sound.kind == "noise"]
+    training = recipe.training
+    with progress_bar(console) as progress:
+        bar = progress.add_task("noise alone", total=len(noises))
+        return hear_noises(
+            bundle,
+            noises,
+            lambda: progress.advance(bar),
+            order.n_processes,
+            are_familiar=training.views > 0 or training.n_scenes > 0,
+        )
 
 
 def _summed(matrices):
