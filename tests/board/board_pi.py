@@ -133,7 +133,7 @@ class RaspberryPi(Machine):
 
     def start(self) -> None:
         """Power on, and wait until the board answers."""
-        agent, monitor = (Path(self._sockets) / name for name in ("agent", "monitor"))
+        agent, monitor = (self._sockets / name for name in ("agent", "monitor"))
         self._written = self.console.with_name("registers.log")
         command = [
             *self.image.machine,
