@@ -52,6 +52,8 @@ class Room:
         noise = np.random.default_rng(seed).standard_normal(MINUTE + SAMPLE_RATE_HZ, np.float32)
         self._noise: Float32 = noise * np.float32(10 ** (-70 / 20))
         self._minute: Float32 = np.zeros(MINUTE, np.float32)
+        # its own, so that what this makes on the way is not taken for the daemon's
+        self._scaled: Float32 = np.empty_like(self._speech)
 
     def minute(self, number: int) -> Float32:
         """Shape `(MINUTE,)`, good until the next one is asked for."""
@@ -60,7 +62,8 @@ class Room:
         self._minute[:] = self._noise[offset : offset + MINUTE]
         start = int(rng.integers(MINUTE - len(self._speech)))
         gain = np.float32(10 ** (rng.uniform(-18, 0) / 20))
-        self._minute[start : start + len(self._speech)] += gain * self._speech
+        np.multiply(self._speech, gain, out=self._scaled)
+        self._minute[start : start + len(self._speech)] += self._scaled
         return self._minute
 
 
