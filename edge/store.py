@@ -277,7 +277,8 @@ class Store:
                 return
             file.unlink()
         else:
-            with fresh.open("w", encoding="ascii") as written:
+            fresh.unlink(missing_ok=True)  # what a cut left there may be root's still, not the service's to write
+            with fresh.open("x", encoding="ascii") as written:
                 written.write(f"{self.active or DEFAULT_BUNDLE} {n_starts}")
                 written.flush()
                 os.fsync(written.fileno())

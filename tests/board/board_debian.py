@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final
 
 PACKAGES: Final = (
-    "systemd systemd-sysv udev dbus kmod e2fsprogs libportaudio2 libsndfile1 alsa-utils python3 python3-venv"
+    "systemd systemd-sysv udev dbus kmod e2fsprogs libportaudio2 libsndfile1 alsa-utils python3 python3-venv "
+    "openssh-server sudo"
 )
 
 _MODULES: Final = ("virtio_pci", "virtio_blk", "virtio_console", "crc32c_generic", "ext4", "snd-aloop", "configfs")
@@ -23,7 +24,7 @@ _EARLY: Final = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
 
 MASKED: Final = (
     "getty.target getty@tty1.service serial-getty@ttyS0.service serial-getty@ttyAMA0.service console-getty.service "
-    "systemd-timesyncd.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer "
+    "ssh.service systemd-timesyncd.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer "
     "e2scrub_all.timer e2scrub_reap.service systemd-networkd-wait-online.service"
 )
 
@@ -190,6 +191,8 @@ def _settle(root: Path) -> None:
     (root / "etc/hostname").write_text("board\n")
     (root / "etc/fstab").write_text("/dev/vda / ext4 rw,noatime 0 1\n")
     (root / "var/log/journal").mkdir(exist_ok=True)
+    # came with sshd, and a minimal Debian has none: the service must do without
+    (root / "bin/kill").unlink(missing_ok=True)
     run_quietly("chroot", root, "systemctl", "--quiet", "mask", *MASKED.split())
     run_quietly("chroot", root, "systemctl", "set-default", "multi-user.target")
     run_quietly("chroot", root, "systemd-machine-id-setup")

@@ -43,6 +43,7 @@ _TOOLS: Final = {
     "gcc": "gcc",
     "qemu-img": "qemu-utils",
     "qemu-system-x86_64": "qemu-system-x86",
+    "ssh": "openssh-client",
 }
 _MACHINE: Final = ("qemu-system-x86_64", "-M", "q35", "-cpu", "Nehalem")
 

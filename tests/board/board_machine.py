@@ -1,4 +1,4 @@
-"""An emulated board that runs: its power switch, and a line to a root shell on it.
+"""An emulated board that runs: its power switch, a line to a root shell on it, and one to its sshd.
 
 Its clock is counted in instructions, a thousand million of them to the second: where this machine is slow or busy, the
 board's time goes slower, too. So no sample is missed because of the machine that a board is emulated on, and its
@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -25,7 +27,8 @@ from board_image import Image
 PATIENCE_S: Final = 3600.0
 """For one answer of the board: even on a machine that has no time for it, only a board that hangs takes so long."""
 
-_KERNEL_OPTIONS: Final = "console=ttyAMA0 console=ttyS0 quiet panic=-1 mitigations=off systemd.show_status=0"
+# nohz=off: there is always something to wait for soon, so that the clock does not jump far while the disk is waited for
+_KERNEL_OPTIONS: Final = "console=ttyAMA0 console=ttyS0 quiet panic=-1 mitigations=off systemd.show_status=0 nohz=off"
 
 
 class BoardError(Exception):
@@ -49,7 +52,9 @@ class Machine:
         self._qemu: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
         self._pending = b""
-        self._sockets = tempfile.mkdtemp(prefix="board-")  # the name of a socket must be short
+        self._sockets = Path(tempfile.mkdtemp(prefix="board-"))  # the name of a socket must be short
+        self.ssh = self._sockets / "ssh"
+        """The socket at which sshd answers while the board is on, to one caller at a time. (It has no network.)"""
 
     def __enter__(self) -> Machine:
         return self
@@ -58,10 +63,11 @@ class Machine:
         self.cut_power()
         shutil.rmtree(self._sockets, ignore_errors=True)
 
-    def start(self) -> None:
-        """Power on, and wait until the board answers."""
-        path = Path(self._sockets) / "agent"
-        path.unlink(missing_ok=True)
+    def start(self, *more: Path) -> None:
+        """Power on, and wait until the board answers. The disks in `more` (qcow2) are /dev/vdb and so on."""
+        path = self._sockets / "agent"
+        for line in (path, self.ssh):
+            line.unlink(missing_ok=True)
         command = [
             *self.image.machine,
             *("-accel", "tcg,thread=single,tb-size=512", "-icount", "shift=0,sleep=off", "-smp", "1", "-m", "1024"),
@@ -71,7 +77,12 @@ class Machine:
             *("-drive", f"if=none,id=disk,format=qcow2,file={self.disk}", "-device", "virtio-blk-pci,drive=disk"),
             *("-chardev", f"socket,id=agent,path={path},server=on,wait=off", "-device", "virtio-serial-pci"),
             *("-device", "virtserialport,chardev=agent,name=board", "-device", "virtio-rng-pci"),
+            *("-chardev", f"socket,id=ssh,path={self.ssh},server=on,wait=off"),
+            *("-device", "virtserialport,chardev=ssh,name=ssh"),
         ]
+        for i, disk in enumerate(more):
+            command += ["-drive", f"if=none,id=more{i},format=qcow2,file={disk}"]
+            command += ["-device", f"virtio-blk-pci,drive=more{i}"]
         self._power_on(command, path)
         self.run("true")
 
@@ -119,6 +130,16 @@ class Machine:
         for start in range(0, len(text), 60_000):  # the longest argument of a program
             self.run(f"base64 -d <<<{text[start : start + 60_000]} >>/run/board/put.tar")
         self.run(f"tar -C /run/board/put --no-same-owner -xf /run/board/put.tar && mv /run/board/put/* {into}")
+
+    def copy_disk(self, copy: Path) -> None:
+        """Make of `copy` the disk as it would be left if the power were cut now; the board does not notice."""
+        assert self._qemu is not None
+        self._qemu.send_signal(signal.SIGSTOP)
+        try:
+            os.waitid(os.P_PID, self._qemu.pid, os.WSTOPPED)  # until none of its threads writes any more
+            shutil.copyfile(self.disk, copy)
+        finally:
+            self._qemu.send_signal(signal.SIGCONT)
 
     def cut_power(self) -> None:
         """Off, now: what the board had not written to its disk is lost."""

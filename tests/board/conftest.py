@@ -13,6 +13,7 @@ from pathlib import Path
 import board_image
 import board_pi
 import pytest
+from board_desk import Desk
 from board_image import Image
 from board_machine import Machine
 from board_pi import RaspberryPi
@@ -92,6 +93,12 @@ def pi(pi_image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ra
 def maker(tmp_path_factory: pytest.TempPathFactory) -> Maker:
     """Makes bundles, which a board accepts once it was given `maker.public`."""
     return Maker(tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture(scope="session")
+def desk(board: Machine, maker: Maker, folder: Path) -> Desk:
+    """Brings bundles to the board, which accepts those of the maker."""
+    return Desk(board, maker.public, folder / "desk")
 
 
 @pytest.fixture(scope="session")

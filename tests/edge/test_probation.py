@@ -216,6 +216,13 @@ def test_another_one_is_activated_meanwhile(board, maker):
     assert (board.store.active, board.store.good) == ("test-1.1.0", None)
 
 
+def test_what_a_cut_left_of_a_count_is_in_nobodys_way(board, maker):
+    board.store.install(maker.make("1.0.0"))
+    # stands for a file that the service may not write, which root in a test may
+    (board.store.folder / f".{STARTS}").symlink_to("/nowhere/at-all")
+    assert (board.start(), board.store.starts) == ("test-1.0.0", 1)
+
+
 @pytest.mark.parametrize("content", ["", "nonsense", "test-1.0.0 many", "test-1.0.0 ", "\x00" * 20])
 def test_a_count_that_cannot_be_read_is_none(content, board, maker):
     board.store.install(maker.make("1.0.0"))
