@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 
 BOARD = "tests/board/"
+PI = f"{BOARD}test_raspberry_pi.py"
 LONGEST = (BOARD, "tests/train_host/")
 
 
@@ -31,10 +32,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
-        """The tests of a file share what is made for it and go to one worker, as do all with the emulated board."""
+        """The tests of a file share what is made for it and go to one worker, as do all with the emulated board; those
+        with the emulated Raspberry Pi have another board."""
 
         def _split_scope(self, nodeid: str) -> str:
-            return BOARD if nodeid.startswith(BOARD) else nodeid.partition("::")[0]
+            file = nodeid.partition("::")[0]
+            return BOARD if file.startswith(BOARD) and file != PI else file
 
     config.option.loadscopereorder = False
     return ByFile(config, log)
