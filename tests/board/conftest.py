@@ -81,7 +81,7 @@ def pi_image() -> Image:
         pytest.skip(str(missing))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its clock is real, and takes time from the other tests as long as it is on
 def pi(pi_image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RaspberryPi]:
     """A Raspberry Pi that was switched on."""
     with RaspberryPi(pi_image, tmp_path_factory.mktemp("pi")) as machine:
