@@ -22,6 +22,7 @@ REAL_CACHE = os.environ.get("XDG_CACHE_HOME")
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "accuracy.md"
 RESULTS = DOCUMENT.with_suffix("") / "results"
+AGAIN = "TONELIGHT_AGAIN"
 LARGEST_BYTES = 100_000
 CELL = Path("functionals/cross-5/seed-0") / RESULT
 """A training of a minute, of all corpora, that tests some thousand recordings."""
@@ -63,8 +64,8 @@ def test_the_card_of_the_default_bundle_quotes_the_committed_results():
 @pytest.mark.slow
 @pytest.mark.corpora
 def test_a_cell_of_the_table_can_be_made_again(tmp_path, monkeypatch):
-    if not REAL_CORPORA:
-        pytest.skip("TONELIGHT_CORPORA is not set")
+    if not REAL_CORPORA or os.environ.get(AGAIN) != "1":
+        pytest.skip(f"takes minutes, ten where no features are in the cache: TONELIGHT_CORPORA=DIR {AGAIN}=1")
     pytest.importorskip("tensorflow")
     # features of all corpora take a minute or two: those that this user has already are taken
     if REAL_CACHE:
