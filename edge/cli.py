@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             # a file name that the terminal cannot show must not end the program
             stream.reconfigure(errors="backslashreplace")
     try:
-        args = build_parser().parse_args(argv)
+        args, unknown = build_parser().parse_known_args(argv)
+        if unknown:
+            args.refuse(f"unrecognized arguments: {' '.join(unknown)}")
         start: Callable[[argparse.Namespace], int] = args.start
         status = start(args)
         sys.stdout.flush()
@@ -86,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
             parents=[configured],
             formatter_class=HelpFormatter,
         )
-        added.set_defaults(start=start)
+        added.set_defaults(start=start, refuse=added.error)
         return added
 
     run = command(
@@ -107,7 +109,6 @@ def build_parser() -> argparse.ArgumentParser:
         "demo recording; FILE: a recording, once (default: mic)",
     )
     run.add_argument("--bundle", **tried)
-    run.set_defaults(refuse=run.error)
     run.add_argument("--fast", action="store_true", help="play a recording as fast as possible, not at its own pace")
     run.add_argument("--page", action="store_true", help="serve the page, as `[web] enabled = true` does")
     run.add_argument("--view", action="store_true", help="fill this terminal with what is heard, instead of one line")
@@ -151,7 +152,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     capture.add_argument("what", choices=["on", "off"], help="on: keep clips of what is said; off: no longer")
     capture.add_argument("--for", dest="duration", metavar="T", help="for how long: 90s, 30m, 2h (default: 30m)")
-    capture.set_defaults(refuse=capture.error)
 
     clips = command(
         "clips",
@@ -170,7 +170,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     clips.add_argument("--all", action="store_true", help="delete: every clip, once you have confirmed that")
     clips.add_argument("--yes", action="store_true", help="delete --all: without being asked")
-    clips.set_defaults(refuse=clips.error)
 
     leds = command("leds", _leds, "try the light", "tonelight leds test    every emotion and every status, by name")
     leds.add_argument("what", choices=["test"], help="test: show everything the light can show, one after the other")
@@ -221,10 +220,13 @@ def build_parser() -> argparse.ArgumentParser:
     configured_too = argparse.ArgumentParser(add_help=False)
     configured_too.add_argument("--config", default=argparse.SUPPRESS, **config_file)
 
-    def what(name: str, summary: str, bundle: str | None = None, *, may_downgrade: bool = False) -> Any:
+    def what(
+        name: str, summary: str, bundle: str | None = None, *, may_downgrade: bool = False
+    ) -> argparse.ArgumentParser:
         added = whats.add_parser(
             name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", parents=[configured_too]
         )
+        added.set_defaults(refuse=added.error)
         if bundle:
             added.add_argument("bundle", help=bundle)
         if may_downgrade:
@@ -263,7 +265,6 @@ def build_parser() -> argparse.ArgumentParser:
     form.add_argument("--plot", metavar="F", type=Path, help="draw a day into a file that ends in .svg or .png")
     form.add_argument("--delete", action="store_true", help="delete it for good, once you have confirmed that")
     history.add_argument("--yes", action="store_true", help="delete without being asked")
-    history.set_defaults(refuse=history.error)
     return parser
 
 

@@ -46,7 +46,7 @@ SPEECH_HEARD: Final = 0.995
 """Share of the validation speakers' segments that must be taken for speech; the threshold is 0.5 at the most."""
 MAX_DIFFERENCE: Final = {"none": 1e-3, "float16": 2e-2, "dynamic": 0.15, "int8": 0.5}
 """Largest difference of any probability from Keras on real features that an export may show."""
-MIN_AGREEMENT: Final = {"none": 1.0, "float16": 0.99, "dynamic": 0.95, "int8": 0.8}
+MIN_AGREEMENT: Final = {"none": 1.0, "float16": 0.99, "dynamic": 0.97, "int8": 0.8}
 """Least share of segments whose likeliest emotion is Keras' own."""
 
 
@@ -257,7 +257,7 @@ def check_parity(bundle: Bundle, model, recipe: Recipe, sequences: Sequence[Floa
         raise ExportError(
             f"the converted model ({quantization}) does not say what the trained one says: probabilities differ by up "
             f"to {parity.largest_difference:.3f} (allowed {MAX_DIFFERENCE[quantization]}), the emotion agrees in "
-            f"{100 * parity.agreement:.1f}% (needed {100 * MIN_AGREEMENT[quantization]:.0f}%); "
+            f"{100 * parity.agreement:.2f}% (needed {100 * MIN_AGREEMENT[quantization]:.0f}%); "
             f"use --quantize {'float16' if quantization == 'dynamic' else 'dynamic'}, or train again"
         )
     return parity

@@ -12,7 +12,19 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from board_debian import ALONE, KERNEL, MASKED, PACKAGES, UNPACKED, Missing, put_kernel, run_quietly, sources, suite
+from board_debian import (
+    ALONE,
+    KERNEL,
+    MASKED,
+    PACKAGES,
+    UNPACKED,
+    Missing,
+    last_line,
+    put_kernel,
+    run_quietly,
+    sources,
+    suite,
+)
 
 FIRST_START: Final = Path(__file__).with_name("first_start")
 MACHINE: Final = ("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72")
@@ -53,7 +65,7 @@ def make_system(folder: Path) -> None:
         series = ".".join((debs / "release").read_text().split(".")[:2])
         run_quietly("apt-get", "-q", "download", f"linux-kbuild-{series}", cwd=debs)
     except RuntimeError as error:
-        raise Missing(f"Debian's packages for arm64 could not be had: {str(error).strip().splitlines()[-1]}") from None
+        raise Missing(f"Debian's packages for arm64 could not be had: {last_line(error)}") from None
     early = folder / "early-debs"
     run_quietly("dpkg-deb", "-x", next(debs.glob("busybox-static_*.deb")), early)
     _unpack(packages, root)

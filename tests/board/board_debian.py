@@ -75,6 +75,11 @@ def sources() -> list[Path]:
     return [file for file in files if file.exists()]
 
 
+def last_line(error: RuntimeError) -> str:
+    """Of what a program said that failed."""
+    return str(error).strip().splitlines()[-1]
+
+
 def run_quietly(*argv: str | Path, **options: object) -> str:
     done = subprocess.run(
         ["nice", "-n", "3", *argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
@@ -125,7 +130,7 @@ def _bootstrap(arch: str, root: Path, debs: Path) -> None:
             env=os.environ | {"OUT": str(debs), "ARCH": arch},
         )
     except RuntimeError as error:
-        raise Missing(f"Debian's packages could not be had: {str(error).strip().splitlines()[-1]}") from None
+        raise Missing(f"Debian's packages could not be had: {last_line(error)}") from None
 
 
 def _compile_gpio_sim(unpacked: Path, release: str, target: Path, cross: str, make: tuple[str, ...]) -> None:

@@ -26,7 +26,7 @@ import board_debian
 import numpy as np
 import soundfile
 import soxr
-from board_debian import ALONE, Missing, make_system, run_quietly, suite
+from board_debian import ALONE, Missing, last_line, make_system, run_quietly, suite
 
 ROOT: Final = Path(__file__).parents[2]
 GUEST: Final = Path(__file__).with_name("guest")
@@ -117,8 +117,10 @@ def locked_cache() -> Iterator[Path]:
 
 
 def check(tools: dict[str, str]) -> None:
-    """Raises:
-    Missing: one of the tools (program: package), or the right to use them, is not to be had here.
+    """Whether these tools (program: package) can be used here.
+
+    Raises:
+        Missing: one of them, or the right to use them, is not to be had.
     """
     missing = [package for tool, package in tools.items() if shutil.which(tool) is None]
     if missing:
@@ -131,10 +133,6 @@ def check(tools: dict[str, str]) -> None:
         run_quietly(*ALONE, "mount", "-t", "tmpfs", "none", "/tmp")
     except RuntimeError as error:
         raise Missing(f"the disk of an emulated board cannot be made here: {last_line(error)}") from None
-
-
-def last_line(error: RuntimeError) -> str:
-    return str(error).strip().splitlines()[-1]
 
 
 def digest(paths: list[Path]) -> str:

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from board_debian import ALONE, UNPACKED, Missing, run_quietly, sources, suite
-from board_image import GUEST, ROOT, Image, check, digest, for_board, fresh, last_line, locked_cache
+from board_debian import ALONE, UNPACKED, Missing, last_line, run_quietly, sources, suite
+from board_image import GUEST, ROOT, Image, check, digest, for_board, fresh, locked_cache
 from board_machine import PATIENCE_S, Machine
 
 GUEST_PI: Final = Path(__file__).with_name("guest_pi")

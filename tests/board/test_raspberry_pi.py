@@ -58,7 +58,7 @@ def test_another_processor_hears_the_same(
     for event, here in zip(heard, wanted, strict=True):
         assert (event["start_s"], event["end_s"]) == (pytest.approx(here.start_s), pytest.approx(here.end_s))
         assert (event["label"], event["uncertain"]) == (here.label, here.uncertain)
-        # what a board may differ by in its golden vectors; so far it differed in the last digits only
+        # what a board may differ by in its golden vectors
         assert event["probs"] == pytest.approx(here.probs, abs=PROBABILITY_TOLERANCE)
         assert event["activation"] == pytest.approx(here.activation, abs=PROBABILITY_TOLERANCE)
 

@@ -206,4 +206,4 @@ def test_wrong_usage_is_2(argv, board, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["model", *argv])
     assert ended.value.code == 2
-    assert "usage: tonelight" in capsys.readouterr().err
+    assert "usage: tonelight model" in capsys.readouterr().err
