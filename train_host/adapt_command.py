@@ -64,7 +64,6 @@ def run(args: argparse.Namespace) -> int:
             args.out,
             name=name,
             version=args.version,
-            quantization="dynamic",
             clips=None,
             console=console,
         )

@@ -130,7 +130,7 @@ def _train(args: argparse.Namespace) -> int:
         # a training of hours must not end in a network that no board can run
         console.print(f"trying the conversion of an untrained {recipe.name} …")
         with TemporaryDirectory(prefix="tonelight-twin-") as folder:
-            convert(recipe, None, "dynamic", None, Path(folder))
+            convert(recipe, None, recipe.quantization, None, Path(folder))
     train(run, recipe, split, sounds, args.seed, console, steps=args.steps)
     console.print(f"next: tonelight-train export {run}")
     return 0
@@ -150,7 +150,7 @@ def _add_export(commands) -> None:
     )
     add_corpora_argument(parser)
     parser.add_argument("folder", type=Path, metavar="RUN", help="run folder of `tonelight-train train`")
-    parser.add_argument("--quantize", choices=QUANTIZATIONS, default="dynamic", help="default: dynamic (int8 weights)")
+    parser.add_argument("--quantize", choices=QUANTIZATIONS, help="default: the recipe's, mostly dynamic (int8)")
     parser.add_argument("--name", help="of the bundle (default: the recipe's)")
     parser.add_argument("--version", default=__version__, help=f"of the bundle (default: {__version__})")
     parser.add_argument("--out", type=Path, default=Path("models"), metavar="DIR", help="where to (default: models)")

@@ -74,7 +74,7 @@ def export(
     *,
     name: str,
     version: str,
-    quantization: str,
+    quantization: str | None = None,
     clips: Sequence[Clip] | None,
     noises: Sequence[Sound] = (),
     figures: Sequence[Quoted] = (),
@@ -83,12 +83,14 @@ def export(
     """Make the bundle `out/<name>-<version>` from the finished run in folder `run`; return its path.
 
     `clips` are the recordings of its corpora, to measure the bundle on, and `noises` what it should not answer to;
-    None leaves its figures out and the card says so. `figures` of the recipe are quoted there. Raises ExportError where
-    the bundle exists, its name or version cannot be one, or the converted model does not say what the trained one says.
+    None leaves its figures out and the card says so. `figures` of the recipe are quoted there. `quantization`
+    None is the recipe's. Raises ExportError where the bundle exists, its name or version cannot be one, or the
+    converted model does not say what the trained one says.
     """
     target = check_target(out, name, version)
     info, recipe, model = load_model(run)
     personal = load_personal(run)
+    quantization = quantization or recipe.quantization
     with np.load(run / VALIDATION) as file:
         if "speech" not in file.files:
             raise ExportError(f"{run} was trained by an earlier version of tonelight; train again")

@@ -147,10 +147,9 @@ def test_from_recordings_to_a_bundle_that_listens(recipe, clips, voices, no_soun
     losses = [float(row.split(",")[1]) for row in rows]
     assert losses[-1] < losses[0]
 
-    path = export(
-        tmp_path / "run", tmp_path, name="field", version="0.0.1", quantization="dynamic", clips=None, console=console
-    )
+    path = export(tmp_path / "run", tmp_path, name="field", version="0.0.1", clips=None, console=console)
     bundle = load_bundle(path)
+    assert bundle.manifest.quantization == recipe.quantization
     assert isinstance(bundle.manifest.model, WindowModel)
     assert bundle.manifest.model.chunk_frames * bundle.manifest.features.hop_ms == 500
     assert bundle.manifest.metrics["parity_agreement"] >= 0.97

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from train_host.scoring import NoiseHeard
     from train_host.train import RunInfo
 
-QUANTIZATION: Final = "dynamic"
 TRAINING: Final = "training.json"
 LOG: Final = "log.txt"
 
@@ -259,7 +258,6 @@ def _score(order: Order, recipe: Recipe, split: Split, folder: Path, console: Co
             folder / "bundle",
             name=recipe.name,
             version="0.0.0",
-            quantization=QUANTIZATION,
             clips=None,
             console=console,
         )
@@ -308,7 +306,7 @@ def _score(order: Order, recipe: Recipe, split: Split, folder: Path, console: Co
             n_val=len(split.val),
             n_test=len(split.test),
             val_from=split.val_from,
-            quantization=QUANTIZATION,
+            quantization=recipe.quantization,
             model_bytes=(path / MODEL).stat().st_size,
             parity_agreement=bundle.manifest.metrics["parity_agreement"],
             parity_mean_difference=bundle.manifest.metrics["parity_mean_difference"],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec.structs import replace
 
@@ -103,7 +103,13 @@ _ADAM: Final = Training(
 
 
 def _coarse(
-    name: str, summary: str, build: Callable[[int], keras.Model], *, columns: tuple[Column, ...], training: Training
+    name: str,
+    summary: str,
+    build: Callable[[int], keras.Model],
+    *,
+    columns: tuple[Column, ...],
+    training: Training,
+    quantization: Literal["dynamic", "float16"] = "dynamic",
 ) -> Recipe:
     return Recipe(
         name=name,
@@ -113,6 +119,7 @@ def _coarse(
         build=build,
         training=training,
         window_frames=WINDOW_FRAMES,
+        quantization=quantization,
     )
 
 
@@ -138,6 +145,7 @@ FIELD: Final = (
         _lstm2x64,
         columns=("rms", "zcr", "mfcc"),
         training=dataclasses.replace(_ADAM, steps=1200),
+        quantization="float16",
     ),
     _coarse(
         "cnn",

@@ -67,6 +67,8 @@ class Recipe:
     training: Training
     window_frames: int = 300
     gate: GateConfig = GATE
+    quantization: Literal["dynamic", "float16"] = "dynamic"
+    """The smallest that says what the trained network says, in every fold (`train_host.export.check_parity`)."""
 
     @property
     def hears_speech(self) -> bool:
