@@ -80,7 +80,7 @@ def _main(arguments: Sequence[str]) -> None:
     parser.add_argument("--sequences", type=Path)
     args = parser.parse_args(arguments)
     recipe = find_recipe(args.recipe)
-    model = recipe.build(recipe.features.n_features)
+    model = recipe.network()
     if args.weights:
         with np.load(args.weights) as file:
             model.set_weights([file[name] for name in sorted(file.files)])
