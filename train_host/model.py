@@ -1,4 +1,5 @@
-"""The default network: a causal residual LSTM with attention pooling that can be computed frame by frame.
+"""The first part of the default network: a causal residual LSTM with attention pooling that can be computed frame by
+frame. The second, `train_host.statistics`, is joined to it when both are trained.
 
     features (T, F) -> stem: 16 frames to 1 step, every 8 -> residual LSTM x 2 -> attention and mean pooling -> classes
 

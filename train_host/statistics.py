@@ -33,7 +33,7 @@ LEAST_VARIANCE: Final = 1e-3
 """Added to every variance: the pitch of a whisper has none."""
 BOUND: Final = 5.0
 """Statistics further than so many deviations from their mean count as that far: 8 bits have to hold them all."""
-STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 2000, 128, 1e-3, 1e-3
+BATCH, LEARNING_RATE, WEIGHT_DECAY = 128, 1e-3, 1e-3
 MIN_FRAMES: Final = 40
 """Of the beginnings of stretches, which are learned beside the whole: the light answers before the end."""
 
@@ -89,11 +89,12 @@ def fit(
     recipe: Recipe,
     normalizer: NormalizerConfig,
     seed: int,
+    n_steps: int,
     loss: Callable,
     on_progress: Callable[[int], None] = lambda n: None,
 ) -> None:
     """Train a network of `build` on the whole of `examples` and on a beginning of each; calls `on_progress` with the
-    share of `STEPS` done since the last call."""
+    number of steps done since the last call."""
     rng = np.random.default_rng([seed, 0])
     begun = [
         Example(
@@ -106,10 +107,10 @@ def fit(
     vectors = statistics_of(network, both, recipe, normalizer)
     network.get_layer("norm").set_weights([vectors.mean(axis=0), vectors.var(axis=0)])
     rest = keras.Model(network.get_layer("averages").output, network.output)
-    schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, decay_steps=STEPS)
+    schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, decay_steps=n_steps)
     jit = "auto" if keras.backend.backend() == "jax" else False
     rest.compile(keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY), loss=loss, jit_compile=jit)
-    draws = _Draws(vectors, both, recipe, normalizer, seed, on_progress)
+    draws = _Draws(vectors, both, recipe, normalizer, seed, n_steps, on_progress)
     rest.fit(draws, epochs=1, shuffle=False, verbose=0)
 
 
@@ -144,10 +145,11 @@ class _Draws(keras.utils.PyDataset):
         recipe: Recipe,
         normalizer: NormalizerConfig,
         seed: int,
+        n_steps: int,
         on_progress: Callable[[int], None],
     ) -> None:
         super().__init__()
-        self._vectors, self._seed, self._on_progress = vectors, seed, on_progress
+        self._vectors, self._seed, self._n_steps, self._on_progress = vectors, seed, n_steps, on_progress
         self._emotions = np.array([EMOTIONS.index(example.clip.emotion) for example in examples])
         corpora = np.array([example.clip.corpus for example in examples])
         weights = np.zeros(len(examples))
@@ -170,7 +172,7 @@ class _Draws(keras.utils.PyDataset):
         self._std = np.asarray(normalizer.std, np.float32)
 
     def __len__(self) -> int:
-        return STEPS
+        return self._n_steps
 
     def __getitem__(self, index: int) -> tuple[Float32, Float32]:
         rng = np.random.default_rng([self._seed, 1, index])

@@ -211,10 +211,13 @@ def train(
     if recipe.statistics is not None:
         keras.utils.set_random_seed(seed)  # the same, whether this run was resumed or not
         second = recipe.statistics(recipe.features.n_features)
+        n_second = -(-2 * n_steps // 3)
+        loss = loss_of(recipe.training.label_smoothing)
         with progress_bar(console) as progress:
-            task = progress.add_task("training on statistics", total=statistics.STEPS)
-            loss = loss_of(recipe.training.label_smoothing)
-            statistics.fit(second, data.train, recipe, info.normalizer, seed, loss, lambda n: progress.advance(task, n))
+            task = progress.add_task("training on statistics", total=n_second)
+            statistics.fit(
+                second, data.train, recipe, info.normalizer, seed, n_second, loss, lambda n: progress.advance(task, n)
+            )
         model = statistics.join(model, second)
     answers = predict(model, inputs)
     # all eight, whatever the corpus has: the device, too, may answer with any of them
