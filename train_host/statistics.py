@@ -110,8 +110,9 @@ def fit(
     schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, decay_steps=n_steps)
     jit = "auto" if keras.backend.backend() == "jax" else False
     rest.compile(keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY), loss=loss, jit_compile=jit)
-    draws = _Draws(vectors, both, recipe, normalizer, seed, n_steps, on_progress)
-    rest.fit(draws, epochs=1, shuffle=False, verbose=0)
+    draws = _Draws(vectors, both, recipe, normalizer, seed, n_steps)
+    on_step = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: on_progress(1))
+    rest.fit(draws, epochs=1, shuffle=False, verbose=0, callbacks=[on_step])
 
 
 def statistics_of(
@@ -146,10 +147,9 @@ class _Draws(keras.utils.PyDataset):
         normalizer: NormalizerConfig,
         seed: int,
         n_steps: int,
-        on_progress: Callable[[int], None],
     ) -> None:
         super().__init__()
-        self._vectors, self._seed, self._n_steps, self._on_progress = vectors, seed, n_steps, on_progress
+        self._vectors, self._seed, self._n_steps = vectors, seed, n_steps
         self._emotions = np.array([EMOTIONS.index(example.clip.emotion) for example in examples])
         corpora = np.array([example.clip.corpus for example in examples])
         weights = np.zeros(len(examples))
@@ -185,7 +185,6 @@ class _Draws(keras.utils.PyDataset):
         targets = np.zeros((BATCH, N_TARGETS), np.float32)
         targets[np.arange(BATCH), self._emotions[rows]] = 1
         targets[:, -1] = 1
-        self._on_progress(1)
         return vectors, targets
 
 
