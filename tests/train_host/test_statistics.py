@@ -75,7 +75,7 @@ def example(emotion: str, corpus: str = "one", voice: int = 0, seed: int = 0, n_
     return Example((3 + spread * rng.standard_normal((n_frames, N))).astype(np.float16), clip)
 
 
-def trained(examples: list[Example], seed: int = 0, n_steps: int):
+def trained(examples: list[Example], n_steps: int, seed: int = 0):
     keras.utils.set_random_seed(seed)
     network = statistics.build(N, units=(16, 16), dropout=0.2)
     normalizer = fit_normalizer(examples, RECIPE)
