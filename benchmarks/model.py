@@ -43,7 +43,7 @@ def main() -> int:
     features = np.random.default_rng(0).standard_normal((spec.chunk_frames, bundle.manifest.features.n_features))
     features = features.astype(np.float32)
     tf.config.threading.set_intra_op_parallelism_threads(1)
-    network = recipe.network()
+    network = recipe.build(bundle.manifest.features.n_features)
     half = {
         "features": tf.constant(np.resize(features, (1, 48, features.shape[1]))),
         "valid": tf.ones((1, 48 // spec.frames_per_step)),

@@ -241,7 +241,7 @@ class FeatureExtractor:
     """Turns the voiced frames of one stream into feature vectors.
 
     Kept between calls are the level of the speech so far, and with noise reduction the level of the noise. They live as
-    long as the stream. The scratch buffers hold the largest group of frames so far, and never more than 320.
+    long as the stream. The scratch buffers are as long as the largest group of frames was, and never longer than 320.
     """
 
     def __init__(self, config: FeatureConfig) -> None:
@@ -320,10 +320,8 @@ class FeatureExtractor:
         if not self._needs_spectrum:
             return
         if n > len(self._windowed):
-            # to a power of two: a group that is longer by little, hours later, must not leave a hole in memory
-            room = min(1 << (n - 1).bit_length(), _AT_ONCE)
-            self._windowed = np.zeros((room, config.n_fft), np.float32)
-            self._power = np.empty((2, room, config.n_fft // 2 + 1), np.float32)
+            self._windowed = np.zeros((n, config.n_fft), np.float32)
+            self._power = np.empty((2, n, config.n_fft // 2 + 1), np.float32)
         windowed = self._windowed[:n]  # zeros stand behind the window for ever
         np.multiply(frames, self._window, out=windowed[:, : config.window_length])
         spectrum = np.fft.rfft(windowed, norm="forward")

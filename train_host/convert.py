@@ -45,8 +45,14 @@ def convert(
 
     `weights` is the `weights.npz` of a run, or None for an untrained network: whether a recipe converts at all is
     better known before it is trained. `sequences` is a file of normalised features to calibrate int8 on
-    (`sequences.npz` of a run). Raises ExportError with the converter's own last words.
+    (`sequences.npz` of a run). Raises ExportError with the converter's own last words, and
+    for int8 of a stream network.
     """
+    if quantization == "int8" and recipe.form == "stream":
+        raise ExportError(
+            f"{recipe.name} cannot be int8: what its network sums up over a stretch of speech does not fit into 8 "
+            "bits; use dynamic, whose weights are 8 bits as well"
+        )
     command = [sys.executable, "-m", "train_host.convert", recipe.name, quantization, str(out)]
     command += ["--weights", str(weights)] if weights else []
     command += ["--sequences", str(sequences)] if sequences else []
@@ -80,7 +86,7 @@ def _main(arguments: Sequence[str]) -> None:
     parser.add_argument("--sequences", type=Path)
     args = parser.parse_args(arguments)
     recipe = find_recipe(args.recipe)
-    model = recipe.network()
+    model = recipe.build(recipe.features.n_features)
     if args.weights:
         with np.load(args.weights) as file:
             model.set_weights([file[name] for name in sorted(file.files)])
@@ -89,14 +95,18 @@ def _main(arguments: Sequence[str]) -> None:
     else:
         rng = np.random.default_rng(0)
         sequences = [rng.standard_normal((160, recipe.features.n_features)).astype(np.float32) for _ in range(4)]
-    to_tflite = _stream if recipe.form == "stream" else _window
-    content, tensors = to_tflite(model, recipe, args.quantization, sequences)
+    content: bytes
+    tensors: StreamModel | WindowModel
+    if recipe.form == "stream":
+        content, tensors = _stream(model, recipe, args.quantization)
+    else:
+        content, tensors = _window(model, recipe, args.quantization, sequences)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "model.tflite").write_bytes(content)
     (args.out / "tensors.json").write_bytes(msgspec.json.encode(tensors))
 
 
-def _convert(function, module, quantization: str, examples) -> bytes:
+def _convert(function, module, quantization: str, examples=lambda: iter(())) -> bytes:
     """`examples()` yields inputs of `function` as dicts by name, to calibrate int8 on."""
     import tensorflow as tf
 
@@ -118,11 +128,7 @@ def _convert(function, module, quantization: str, examples) -> bytes:
     return _unclip(converter.convert())
 
 
-def _stream(
-    model: keras.Model, recipe: Recipe, quantization: str, sequences: list[Float32]
-) -> tuple[bytes, StreamModel]:
-    import tensorflow as tf
-
+def _stream(model: keras.Model, recipe: Recipe, quantization: str) -> tuple[bytes, StreamModel]:
     from train_host.streaming import CHUNK_FRAMES, STRIDE, StreamingModel
 
     streaming = StreamingModel(model)
@@ -130,19 +136,7 @@ def _stream(
     names = sorted(shapes)
     function = streaming.concrete_function()
 
-    def examples() -> Iterator[dict[str, Float32]]:
-        valid = np.ones((1, CHUNK_FRAMES // STRIDE), np.float32)
-        for sequence in sequences[:64]:
-            states = {name: np.zeros(shapes[name], np.float32) for name in names}
-            for start in range(0, len(sequence) - CHUNK_FRAMES + 1, CHUNK_FRAMES):
-                features = sequence[None, start : start + CHUNK_FRAMES]
-                yield {"features": features, "valid": valid, **{f"state_{name}": states[name] for name in names}}
-                _, *outputs = function(
-                    tf.constant(features), tf.constant(valid), *(tf.constant(states[n]) for n in names)
-                )
-                states = {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
-
-    content = _convert(function, streaming, quantization, examples)
+    content = _convert(function, streaming, quantization)
     inputs, outputs = _tensors(content)
     tensors = StreamModel(
         chunk_frames=CHUNK_FRAMES,

@@ -1,5 +1,4 @@
-"""The first part of the default network: a causal residual LSTM with attention pooling that can be computed frame by
-frame. The second, `train_host.statistics`, is joined to it when both are trained.
+"""The default network: a causal residual LSTM with attention pooling that can be computed frame by frame.
 
     features (T, F) -> stem: 16 frames to 1 step, every 8 -> residual LSTM x 2 -> attention and mean pooling -> classes
 

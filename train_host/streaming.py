@@ -12,7 +12,6 @@ import numpy as np
 import tensorflow as tf
 
 from train_host.model import REACH, SCORE_BOUND, STRIDE
-from train_host.statistics import BOUND, LEAST_VARIANCE, N_STATISTICS
 
 CHUNK_FRAMES = 32
 """0.32 s: the light moves three times a second, and the interpreter's overhead stays small against its work."""
@@ -29,7 +28,6 @@ class StreamingModel(tf.Module):
         self._norm_epsilon = model.get_layer("stem_norm").epsilon
         self._lstm = [weights[name] for name in sorted(weights) if name.startswith("lstm_")]
         (self._pooling,) = weights["pooling"]
-        self._statistics = _Statistics(model.get_layer("statistics")) if "statistics" in weights else None
         self._out_kernel, self._out_bias = weights["logits"]
         self.n_features = self._stem_kernel.shape[1]
         self.units = self._stem_kernel.shape[2]
@@ -44,8 +42,6 @@ class StreamingModel(tf.Module):
         # the plain mean is one more head, of weight 1 everywhere
         shapes["weighted"] = (1, self.n_heads + 1, self.units)
         shapes["weight"] = (1, self.n_heads + 1)
-        if self._statistics is not None:
-            shapes["averages"] = (1, N_STATISTICS * self.n_features)
         return shapes
 
     def step(self, features: tf.Tensor, valid: tf.Tensor, states: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -88,9 +84,6 @@ class StreamingModel(tf.Module):
         weight = states["weight"] + tf.reduce_sum(weights, axis=0, keepdims=True)
         new["weighted"], new["weight"] = weighted, weight
         pooled = tf.reshape(weighted / (tf.expand_dims(weight, -1) + 1e-6), (1, (self.n_heads + 1) * units))
-        if self._statistics is not None:
-            new["averages"] = self._statistics.averages(seen, is_valid, states["averages"], states["weight"][:, -1:])
-            pooled = tf.concat([pooled, self._statistics.hidden(new["averages"])], axis=1)
         logits = tf.matmul(pooled, self._out_kernel) + self._out_bias
         return {"logits": tf.reshape(logits, (1, self._out_bias.shape[0])), **new}
 
@@ -108,51 +101,3 @@ class StreamingModel(tf.Module):
             tf.TensorSpec((1, CHUNK_FRAMES // STRIDE), tf.float32, name="valid"),
             *(tf.TensorSpec(self.state_shapes[name], tf.float32, name=f"state_{name}") for name in names),
         )
-
-
-class _Statistics:
-    """The second part of the network, `train_host.statistics`, for one chunk."""
-
-    def __init__(self, network: keras.Model) -> None:
-        weights = {layer.name: [np.asarray(w) for w in layer.get_weights()] for layer in network.layers}
-        self._mean, variance = weights["norm"]
-        self._scale = (1 / np.sqrt(variance + network.get_layer("norm").epsilon)).astype(np.float32)
-        self._dense = [weights[name] for name in sorted(weights) if name.startswith("hidden_")]
-
-    def averages(self, seen: tf.Tensor, is_valid: tf.Tensor, before: tf.Tensor, n_before: tf.Tensor) -> tf.Tensor:
-        """`seen (1, REACH - STRIDE + CHUNK_FRAMES, F)`, `is_valid (n_steps, 1)`, the averages so far `(1, 5 F)` and of
-        how many steps they are `(1, 1)` -> those with this chunk."""
-        n_steps, n_features = CHUNK_FRAMES // STRIDE, seen.shape[2]
-        rows = seen[0]
-        frames, previous = rows[STRIDE:], rows[STRIDE - 1 : -1]
-        by_step = tf.reshape(rows, (n_steps + 1, STRIDE, n_features))
-        steps = tf.reduce_mean(by_step, axis=1)
-        # nothing is before the first frame of a segment
-        is_begun = tf.concat([tf.minimum(n_before, 1.0), tf.ones((n_steps - 1, 1))], axis=0)
-        is_begun_frames = tf.concat([tf.minimum(n_before, 1.0), tf.ones((CHUNK_FRAMES - 1, 1))], axis=0)
-        movement = tf.abs(frames - previous) * is_begun_frames
-        each = tf.concat(
-            [
-                steps[1:],
-                tf.reduce_mean(tf.square(by_step[1:]), axis=1),
-                tf.reduce_mean(tf.reshape(movement, (n_steps, STRIDE, n_features)), axis=1),
-                tf.square(steps[1:]),
-                tf.abs(steps[1:] - steps[:-1]) * is_begun,
-            ],
-            axis=1,
-        )
-        n_now = tf.reduce_sum(is_valid)
-        added = tf.matmul(is_valid, each, transpose_a=True) - n_now * before
-        return before + added / tf.maximum(n_before + n_now, 1.0)
-
-    def hidden(self, averages: tf.Tensor) -> tf.Tensor:
-        """Averages `(1, 5 F)` -> what the logits are made of, `(1, units)`."""
-        mean, square, moved, slow_square, slow_moved = tf.split(averages, N_STATISTICS, axis=1)
-        deviation, slow_deviation = (
-            tf.sqrt(tf.maximum(one - tf.square(mean), 0.0) + LEAST_VARIANCE) for one in (square, slow_square)
-        )
-        hidden = tf.concat([mean, deviation, moved, slow_deviation, slow_moved], axis=1)
-        hidden = tf.clip_by_value((hidden - self._mean) * self._scale, -BOUND, BOUND)
-        for kernel, bias in self._dense:
-            hidden = tf.nn.relu(tf.matmul(hidden, kernel) + bias)
-        return hidden

@@ -33,7 +33,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from edge.labels import EMOTIONS
 from edge.normalize import Normalizer, NormalizerConfig
-from train_host import plots, statistics
+from train_host import plots
 from train_host.ahead import BatchesAhead
 from train_host.batches import N_LABELS, Batches, fit_normalizer, label_mask, pad
 from train_host.corpora.clip import Clip
@@ -208,17 +208,6 @@ def train(
     if board is not None:
         board.close()
     averager.apply()
-    if recipe.statistics is not None:
-        keras.utils.set_random_seed(seed)  # the same, whether this run was resumed or not
-        second = recipe.statistics(recipe.features.n_features)
-        n_second = -(-2 * n_steps // 3)
-        loss = loss_of(recipe.training.label_smoothing)
-        with progress_bar(console) as progress:
-            task = progress.add_task("training on statistics", total=n_second)
-            statistics.fit(
-                second, data.train, recipe, info.normalizer, seed, n_second, loss, lambda n: progress.advance(task, n)
-            )
-        model = statistics.join(model, second)
     answers = predict(model, inputs)
     # all eight, whatever the corpus has: the device, too, may answer with any of them
     logits = answers[:, :N_LABELS]
@@ -374,7 +363,7 @@ def load_model(run: Path) -> tuple[RunInfo, Recipe, keras.Model]:
         raise TrainingError(
             f"{run} is not finished; go on with `tonelight-train train --recipe {recipe.name} --run {run}`"
         )
-    model = recipe.network()
+    model = recipe.build(recipe.features.n_features)
     try:
         model.set_weights(_load_arrays(run / WEIGHTS)["weights"])
     except _UNUSABLE as error:

@@ -31,9 +31,7 @@ def test_a_variant_is_another_form_than_the_default(recipe):
 
 
 def test_an_unknown_variant_is_refused_with_those_there_are():
-    with pytest.raises(
-        RecipeError, match=r"no recipe 'tonelight-without-x'; there are: tonelight-without-statistics, "
-    ):
+    with pytest.raises(RecipeError, match=r"no recipe 'tonelight-without-x'; there are: tonelight-without-pitch, "):
         find_recipe("tonelight-without-x")
 
 

@@ -127,8 +127,6 @@ def recipe_digest(recipe: Recipe) -> str:
         *(_code(_HERE / name) for name in ("batches.py", "perturb.py", "scenes.py")),
         _code(_HERE / "train.py", "compile_model", "loss_of"),
     ]
-    if recipe.statistics is not None:
-        settings += [inspect.getsource(recipe.statistics), _code(_HERE / "statistics.py")]
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
 
 

@@ -57,8 +57,7 @@ class Training:
 @dataclass(frozen=True)
 class Recipe:
     """`build(n_features)` makes the network: for `form` "stream" one of `model.build`, otherwise any Keras model from
-    `(window_frames, n_features)` to the logits of the eight emotions (and of speech). `statistics(n_features)` makes
-    the second part of a stream network, one of `statistics.build`, which is trained after it and joined to it."""
+    `(window_frames, n_features)` to the logits of the eight emotions (and of speech)."""
 
     name: str
     summary: str
@@ -68,7 +67,6 @@ class Recipe:
     training: Training
     window_frames: int = 300
     gate: GateConfig = GATE
-    statistics: Callable[[int], keras.Model] | None = None
     quantization: Literal["dynamic", "float16"] = "dynamic"
     """The smallest that says what the trained network says, in every fold (`train_host.export.check_parity`)."""
 
@@ -76,12 +74,3 @@ class Recipe:
     def hears_speech(self) -> bool:
         """Whether the network has a ninth logit: that somebody speaks."""
         return self.training.n_scenes > 0
-
-    def network(self) -> keras.Model:
-        """The whole network as it is deployed, not trained."""
-        built = self.build(self.features.n_features)
-        if self.statistics is None:
-            return built
-        from train_host.statistics import join
-
-        return join(built, self.statistics(self.features.n_features))

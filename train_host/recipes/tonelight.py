@@ -18,16 +18,9 @@ def network(n_features: int, *, n_layers: int = 2, dropout: float = 0.3, hears_s
     return model.build(n_features, units=128, n_layers=n_layers, n_heads=4, dropout=dropout, hears_speech=hears_speech)
 
 
-def statistics(n_features: int) -> keras.Model:
-    """Its second part, on statistics over the stretch of speech."""
-    from train_host import statistics
-
-    return statistics.build(n_features, units=(256, 128), dropout=0.2)
-
-
 TONELIGHT: Final = Recipe(
     name="tonelight",
-    summary="the default: a causal residual LSTM that streams, and statistics, of MFCC + RMS + ZCR + pitch",
+    summary="the default: a causal residual LSTM that streams, MFCC + RMS + ZCR + pitch",
     features=FeatureConfig(
         sample_rate_hz=16000,
         window_ms=25,
@@ -55,5 +48,4 @@ TONELIGHT: Final = Recipe(
         perturbed=("tract", "colour", "style", "masks"),
         n_scenes=300,
     ),
-    statistics=statistics,
 )

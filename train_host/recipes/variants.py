@@ -54,7 +54,6 @@ def _columns(*left_out: str) -> dict[str, Any]:
 VARIANTS: Final = {
     recipe.name: recipe
     for recipe in (
-        _without("statistics", "what statistics over the stretch of speech say", statistics=None),
         _without("pitch", "pitch", **_columns("pitch")),
         _without("rms-and-zcr", "RMS and ZCR", **_columns("rms", "zcr")),
         _without("level", "the running level that loudness is measured from", **_features(level_memory_s=0)),
