@@ -27,7 +27,7 @@ def write(figures: Path, document: Path) -> None:
     found = {path.stem: json.loads(path.read_text()) for path in sorted(figures.glob("*.json"))}
     if "day" in found:
         minutes = [json.loads(line) for line in (figures / "day.jsonl").read_text().splitlines()]
-        found["day"]["rss_two"] = minutes[120]["rss"]
+        found["day"] |= {"rss_two": minutes[120]["rss"], "rss_half": minutes[len(minutes) // 2]["rss"]}
     parts = [text(found[name]) for name, text in PARTS.items() if name in found]
     document.write_text("\n\n".join(map(_filled, [HEAD, *parts])) + "\n")
 
@@ -66,15 +66,16 @@ the demo recording, louder and softer, at another moment each time. The clock ru
 | minutes without one | {f["n_minutes_without"]} |
 | compared with a bare pipeline, the first {f["n_checked_minutes"] / 60:g} h | {f["n_wanted"]} stretches, \
 {f["n_differing"]} missing or different |
-| memory after 1 min, 1 h, 2 h, {f["hours"]} h | {_mb(f["rss_first"])}, {_mb(f["rss_hour"])}, {_mb(f["rss_two"])}, \
-{_mb(f["rss_last"])} |
+| memory after 1 min, 1 h, 2 h, {f["hours"] // 2} h, {f["hours"]} h | {_mb(f["rss_first"])}, {_mb(f["rss_hour"])}, \
+{_mb(f["rss_two"])}, {_mb(f["rss_half"])}, {_mb(f["rss_last"])} |
 | growth after the first minute | {_mb(f["rss_last"] - f["rss_first"])} |
 | memory of the page's process after 1 h, {f["hours"]} h | {_mb(f["page_hour"])}, {_mb(f["page_last"])} |
 | open files after 1 min, at most, {f["hours"]} h | {f["fds_first"]}, {f["fds_most"]}, {f["fds_last"]} |
 | threads after 1 min, {f["hours"]} h | {f["threads_first"]}, {f["threads_last"]} |
 
 Growth includes what fills up once: caches, and the memory that Python and the C library keep for later. A leak would go
-on hour after hour: growth from the second hour to the last is {_mb(f["rss_last"] - f["rss_two"])}."""
+on hour after hour: growth from the second hour to the last is {_mb(f["rss_last"] - f["rss_two"])}, and in the second
+half of the time {_mb(f["rss_last"] - f["rss_half"])}."""
 
 
 def _unplug(f: dict[str, Any]) -> str:
