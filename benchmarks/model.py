@@ -5,11 +5,15 @@
 The shipped bundle (8-bit weights), the same network unquantized in ai-edge-litert, both in TensorFlow's own
 interpreter, and the Keras network it is made from, called on half a second of frames. The unquantized network is
 untrained, which costs the same. One invocation takes 0.32 s of audio; the table says what half a second takes.
+
+tflite-runtime, which is for NumPy 1, needs an environment of its own, and runs after the others: `python3.11 -m venv
+build/tflite-runtime; build/tflite-runtime/bin/pip install tflite-runtime 'numpy<2'`.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -17,12 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import interpreter
 from benchmarks.common import begin, table, times
 from edge.bench import interleaved
-from edge.bundle import Bundle, default_bundle_path, load_bundle
+from edge.bundle import MODEL, Bundle, default_bundle_path, load_bundle
 from edge.classifier import Classifier
 
 N_CALLS = 200
+TFLITE_RUNTIME = Path(__file__).parents[1] / "build" / "tflite-runtime" / "bin" / "python"
 
 
 def main() -> int:
@@ -61,13 +67,17 @@ def main() -> int:
     tasks = {
         "tonelight: ai-edge-litert, 8-bit weights": steps(bundle.model),
         "ai-edge-litert, float32": steps(unquantized),
-        "TensorFlow's interpreter, 8-bit weights": _interpreter(tf, bundle.model),
-        "TensorFlow's interpreter, float32": _interpreter(tf, unquantized),
+        "TensorFlow's interpreter, 8-bit weights": interpreter.calls(tf.lite.Interpreter, bundle.model, N_CALLS),
+        "TensorFlow's interpreter, float32": interpreter.calls(tf.lite.Interpreter, unquantized, N_CALLS),
         "Keras network called on 0.48 s": lambda: [network(half, training=False) for _ in range(3)],
         "Keras predict on 0.48 s": lambda: [network.predict(half, verbose=0) for _ in range(3)],
     }
-    taken = interleaved(tasks, 3 if args.quick else 11)
+    n_rounds = 3 if args.quick else 11
+    taken = interleaved(tasks, n_rounds)
     ours = next(iter(tasks))
+    alone = _tflite_runtime(bundle.path / MODEL, n_rounds)
+    if alone is not None:
+        taken["tflite-runtime, 8-bit weights"] = alone
     rows = []
     for name, all_s in taken.items():
         # Keras is called on half a second itself, and seldom: it takes its time
@@ -75,6 +85,8 @@ def main() -> int:
         scaled = [second / scale for second in all_s]
         taken[name] = scaled
         rows.append([name, f"{1000 * sorted(scaled)[len(scaled) // 2]:.3f} ms", f"{times(taken, name, ours):.1f}x"])
+    if alone is None:
+        rows.append(["tflite-runtime", "not installed", ""])
     print("### Model, half a second of audio\n")
     print(table(["runtime", "CPU", "against tonelight"], rows))
     print(
@@ -83,21 +95,18 @@ def main() -> int:
     return 0
 
 
-def _interpreter(tf, model: bytes) -> Callable[[], None]:
-    interpreter = tf.lite.Interpreter(model_content=model, num_threads=1)
-    interpreter.allocate_tensors()
-    inputs = [(d["index"], np.zeros(d["shape"], np.float32)) for d in interpreter.get_input_details()]
-    outputs = [d["index"] for d in interpreter.get_output_details()]
-
-    def run() -> None:
-        for _ in range(N_CALLS):
-            for index, value in inputs:
-                interpreter.set_tensor(index, value)
-            interpreter.invoke()
-            for index in outputs:
-                interpreter.get_tensor(index)
-
-    return run
+def _tflite_runtime(model: Path, n_rounds: int) -> list[float] | None:
+    """CPU seconds of each round, in a process of its own; None where there is no such interpreter."""
+    if not TFLITE_RUNTIME.exists():
+        return None
+    done = subprocess.run(
+        [TFLITE_RUNTIME, interpreter.__file__, model, str(N_CALLS)],
+        input="\n" * n_rounds,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [float(line) for line in done.stdout.splitlines() if not line.startswith("INFO")]
 
 
 if __name__ == "__main__":
