@@ -45,8 +45,8 @@ def convert(
 
     `weights` is the `weights.npz` of a run, or None for an untrained network: whether a recipe converts at all is
     better known before it is trained. `sequences` is a file of normalised features to calibrate int8 on
-    (`sequences.npz` of a run). Raises ExportError with the converter's own last words, and
-    for int8 of a stream network.
+    (`sequences.npz` of a run). Raises ExportError with the converter's own last words, and for a stream network that
+    shall be int8.
     """
     if quantization == "int8" and recipe.form == "stream":
         raise ExportError(

@@ -306,7 +306,7 @@ def _score(order: Order, recipe: Recipe, split: Split, folder: Path, console: Co
             n_val=len(split.val),
             n_test=len(split.test),
             val_from=split.val_from,
-            quantization=recipe.quantization,
+            quantization=bundle.manifest.quantization,
             model_bytes=(path / MODEL).stat().st_size,
             parity_agreement=bundle.manifest.metrics["parity_agreement"],
             parity_mean_difference=bundle.manifest.metrics["parity_mean_difference"],
