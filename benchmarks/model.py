@@ -106,7 +106,7 @@ def _tflite_runtime(model: Path, n_rounds: int) -> list[float] | None:
         text=True,
         check=True,
     )
-    return [float(line) for line in done.stdout.splitlines() if not line.startswith("INFO")]
+    return [float(line) for line in done.stdout.splitlines()]
 
 
 if __name__ == "__main__":

@@ -45,14 +45,8 @@ def convert(
 
     `weights` is the `weights.npz` of a run, or None for an untrained network: whether a recipe converts at all is
     better known before it is trained. `sequences` is a file of normalised features to calibrate int8 on
-    (`sequences.npz` of a run). Raises ExportError with the converter's own last words, and for a stream network that
-    shall be int8.
+    (`sequences.npz` of a run). Raises ExportError with the converter's own last words.
     """
-    if quantization == "int8" and recipe.form == "stream":
-        raise ExportError(
-            f"{recipe.name} cannot be int8: what its network sums up over a stretch of speech does not fit into 8 "
-            "bits; use dynamic, whose weights are 8 bits as well"
-        )
     command = [sys.executable, "-m", "train_host.convert", recipe.name, quantization, str(out)]
     command += ["--weights", str(weights)] if weights else []
     command += ["--sequences", str(sequences)] if sequences else []
@@ -95,18 +89,14 @@ def _main(arguments: Sequence[str]) -> None:
     else:
         rng = np.random.default_rng(0)
         sequences = [rng.standard_normal((160, recipe.features.n_features)).astype(np.float32) for _ in range(4)]
-    content: bytes
-    tensors: StreamModel | WindowModel
-    if recipe.form == "stream":
-        content, tensors = _stream(model, recipe, args.quantization)
-    else:
-        content, tensors = _window(model, recipe, args.quantization, sequences)
+    to_tflite = _stream if recipe.form == "stream" else _window
+    content, tensors = to_tflite(model, recipe, args.quantization, sequences)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "model.tflite").write_bytes(content)
     (args.out / "tensors.json").write_bytes(msgspec.json.encode(tensors))
 
 
-def _convert(function, module, quantization: str, examples=lambda: iter(())) -> bytes:
+def _convert(function, module, quantization: str, examples) -> bytes:
     """`examples()` yields inputs of `function` as dicts by name, to calibrate int8 on."""
     import tensorflow as tf
 
@@ -128,7 +118,11 @@ def _convert(function, module, quantization: str, examples=lambda: iter(())) -> 
     return _unclip(converter.convert())
 
 
-def _stream(model: keras.Model, recipe: Recipe, quantization: str) -> tuple[bytes, StreamModel]:
+def _stream(
+    model: keras.Model, recipe: Recipe, quantization: str, sequences: list[Float32]
+) -> tuple[bytes, StreamModel]:
+    import tensorflow as tf
+
     from train_host.streaming import CHUNK_FRAMES, STRIDE, StreamingModel
 
     streaming = StreamingModel(model)
@@ -136,7 +130,19 @@ def _stream(model: keras.Model, recipe: Recipe, quantization: str) -> tuple[byte
     names = sorted(shapes)
     function = streaming.concrete_function()
 
-    content = _convert(function, streaming, quantization)
+    def examples() -> Iterator[dict[str, Float32]]:
+        valid = np.ones((1, CHUNK_FRAMES // STRIDE), np.float32)
+        for sequence in sequences[:64]:
+            states = {name: np.zeros(shapes[name], np.float32) for name in names}
+            for start in range(0, len(sequence) - CHUNK_FRAMES + 1, CHUNK_FRAMES):
+                features = sequence[None, start : start + CHUNK_FRAMES]
+                yield {"features": features, "valid": valid, **{f"state_{name}": states[name] for name in names}}
+                _, *outputs = function(
+                    tf.constant(features), tf.constant(valid), *(tf.constant(states[n]) for n in names)
+                )
+                states = {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
+
+    content = _convert(function, streaming, quantization, examples)
     inputs, outputs = _tensors(content)
     tensors = StreamModel(
         chunk_frames=CHUNK_FRAMES,

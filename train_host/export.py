@@ -20,6 +20,7 @@ from rich.console import Console
 
 from edge.bundle import CARD, GOLDEN, MANIFEST, MODEL, SCHEMA, Bundle, CorpusUse, Manifest, load_bundle
 from edge.classifier import Classifier
+from edge.errors import BundleError
 from edge.frontend import FrontEnd
 from edge.labels import EMOTIONS
 from edge.pipeline import golden_probabilities, verify_golden
@@ -232,8 +233,28 @@ def _speech_from(speech: Float32) -> float:
 def check_parity(bundle: Bundle, model, recipe: Recipe, sequences: Sequence[Float32], quantization: str) -> Parity:
     """Compare the bundle's model, run as the device runs it, with Keras on normalised features of real segments.
 
-    Raises ExportError where they differ by more than the quantization explains.
+    Raises ExportError where they differ by more than the quantization explains, or the model cannot be run.
     """
+    instead = f"use --quantize {'float16' if quantization == 'dynamic' else 'dynamic'}, or train again"
+    try:
+        found, expected = _logits(bundle, model, recipe, sequences)
+    except BundleError as error:
+        raise ExportError(f"the converted model ({quantization}) is one that no board can run; {instead}") from error
+    n_labels = len(bundle.labels)
+    a, b = _softmax(np.array(found)[:, :n_labels]), _softmax(np.array(expected)[:, :n_labels])
+    difference = np.abs(a - b).max(axis=1)
+    parity = Parity(float(difference.max()), float(difference.mean()), float(np.mean(a.argmax(1) == b.argmax(1))))
+    if parity.largest_difference > MAX_DIFFERENCE[quantization] or parity.agreement < MIN_AGREEMENT[quantization]:
+        raise ExportError(
+            f"the converted model ({quantization}) does not say what the trained one says: probabilities differ by up "
+            f"to {parity.largest_difference:.3f} (allowed {MAX_DIFFERENCE[quantization]}), the emotion agrees in "
+            f"{100 * parity.agreement:.2f}% (needed {100 * MIN_AGREEMENT[quantization]:.0f}%); {instead}"
+        )
+    return parity
+
+
+def _logits(bundle: Bundle, model, recipe: Recipe, sequences: Sequence[Float32]) -> tuple[list[Float32], list[Float32]]:
+    """What the bundle's model and Keras say of each sequence that has an answer."""
     from train_host.batches import pad
 
     classifier = Classifier(bundle)
@@ -251,18 +272,7 @@ def check_parity(bundle: Bundle, model, recipe: Recipe, sequences: Sequence[Floa
         n_frames = recipe.window_frames if recipe.form == "window" else -(-len(whole) // 128) * 128
         expected.append(np.asarray(model.predict_on_batch(pad([whole], n_frames, recipe)))[0])
         found.append(logits)
-    n_labels = len(bundle.labels)
-    a, b = _softmax(np.array(found)[:, :n_labels]), _softmax(np.array(expected)[:, :n_labels])
-    difference = np.abs(a - b).max(axis=1)
-    parity = Parity(float(difference.max()), float(difference.mean()), float(np.mean(a.argmax(1) == b.argmax(1))))
-    if parity.largest_difference > MAX_DIFFERENCE[quantization] or parity.agreement < MIN_AGREEMENT[quantization]:
-        raise ExportError(
-            f"the converted model ({quantization}) does not say what the trained one says: probabilities differ by up "
-            f"to {parity.largest_difference:.3f} (allowed {MAX_DIFFERENCE[quantization]}), the emotion agrees in "
-            f"{100 * parity.agreement:.2f}% (needed {100 * MIN_AGREEMENT[quantization]:.0f}%); "
-            f"use --quantize {'float16' if quantization == 'dynamic' else 'dynamic'}, or train again"
-        )
-    return parity
+    return found, expected
 
 
 def _measure(draft: Path, info: RunInfo, clips: Sequence[Clip], noises: Sequence[Sound], console: Console) -> Measured:
