@@ -51,6 +51,9 @@ class HealthFile:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self.path = path
+        # made once, though it is used every second: pathlib enters the names it makes into Python's table of strings,
+        # which grows with all that was ever entered, by one or two megabytes within a day
+        self._new = path.with_name(f".{path.name}.new")
         self._clock = clock
         self._level_db: float | None = None
 
@@ -68,12 +71,11 @@ class HealthFile:
         """Write the file anew. Where that is not possible there is none: nothing depends on it."""
         text = msgspec.json.encode(Report(os.getpid(), self._clock(), self._level_db, health))
         self._level_db = None
-        new = self.path.with_name(f".{self.path.name}.new")
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            new.write_bytes(text)
-            new.chmod(0o644)  # the unit's umask would keep it from the one who asks
-            new.replace(self.path)
+            self._new.write_bytes(text)
+            self._new.chmod(0o644)  # the unit's umask would keep it from the one who asks
+            self._new.replace(self.path)
 
     def close(self) -> None:
         """Remove the file: nobody is there any more."""

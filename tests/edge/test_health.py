@@ -81,3 +81,13 @@ def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path):
     file.on_health(HEALTH)
     file.close()
     assert read_report(tmp_path / "file" / "health.json") is None
+
+
+def test_writing_it_enters_no_other_name_into_pythons_table_of_strings(tmp_path, monkeypatch):
+    file = HealthFile(tmp_path / "health.json")
+    entered = []
+    monkeypatch.setattr(sys, "intern", lambda text: entered.append(text) or text)
+    file.on_health(HEALTH)
+    assert set(entered) <= set(file.path.parts)
+    file.path.with_name("other")
+    assert "other" in entered
