@@ -1,7 +1,7 @@
 """Recordings to the sequences a network trains on, cut and measured by the device's own front end.
 
-Extraction runs in parallel and is kept in a cache, keyed by the settings and by every file's name, size and time: a
-second run reads, and an interrupted one goes on with the next part.
+Extraction runs in parallel and is kept in a cache, keyed by the settings and by every file's name and content: a second
+run reads, also from another copy of the recordings, and an interrupted one goes on with the next part.
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ class Extraction:
         self._sounds = sounds
         self._cache = cache or Path(platformdirs.user_cache_dir("tonelight")) / "features"
         self._n_processes = n_processes
+        self._contents: dict[Path, str] = {}
         self.failed: dict[Path, str] = {}
         self.n_drowned = 0
 
@@ -201,13 +202,17 @@ class Extraction:
             settings.append([inspect.getsource(augment), _digest(self._sounds.noises), _digest(self._sounds.rooms)])
             if self._recipe.training.changes != "everything":
                 settings.append([inspect.getsource(field_augment), self._recipe.training.changes])
-        for clip in part:
-            try:
-                stat = clip.path.stat()
-                settings.append([clip.corpus, clip.path.name, stat.st_size, stat.st_mtime_ns])
-            except OSError:
-                settings.append([clip.corpus, clip.path.name])
+        settings += [[clip.corpus, clip.path.name, self._content(clip.path)] for clip in part]
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]
+
+    def _content(self, path: Path) -> str:
+        """Digest of a recording, read once for all views; empty where it cannot be read."""
+        if path not in self._contents:
+            try:
+                self._contents[path] = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+            except OSError:
+                self._contents[path] = ""
+        return self._contents[path]
 
 
 def _digest(sounds: Iterable[NDArray[np.float32]]) -> list[int]:
