@@ -23,7 +23,7 @@ from signed import Maker
 from edge.bundle import GOLDEN, MODEL
 
 HERE = Path(__file__).parent
-N_WRITING, N_SWITCHING = 2, 5
+N_WRITING, N_SWITCHING = 2, 3
 VERSIONS = [f"0.2.{n}" for n in range(8)]
 MODELS = "/var/lib/tonelight/models"
 PYTHON = "/opt/tonelight/bin/python"
