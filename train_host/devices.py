@@ -1,10 +1,14 @@
-"""One training on all GPUs of a machine: each computes its part of every batch, by Keras' own distribution."""
+"""What a training computes on: all GPUs of a machine, each its part of every batch, by Keras' own distribution; and
+whether the LSTM there is cuDNN's."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 
 def shared_batches(batch_size: int) -> AbstractContextManager:
@@ -32,3 +36,30 @@ class _Shared(AbstractContextManager):
 
     def __exit__(self, *exception: object) -> None:
         keras.distribution.set_distribution(self._before)
+
+
+def uses_cudnn(model: keras.Model, inputs: Sequence[NDArray[np.float32]]) -> bool:
+    """Whether cuDNN computes an LSTM of `model` where it is trained on such a batch.
+
+    Keras takes another way without a word where cuDNN cannot be used, so this is looked up in what the backend makes of
+    the network. Raises ValueError with a backend that is neither TensorFlow nor JAX.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        traced = tf.function(lambda batch: model(batch, training=True)).get_concrete_function(
+            [tf.TensorSpec(one.shape, one.dtype) for one in inputs]
+        )
+        graph = traced.graph.as_graph_def()
+        operations = {node.op for node in graph.node}
+        operations |= {node.op for function in graph.library.function for node in function.node_def}
+        return "CudnnRNNV3" in operations
+    if backend == "jax":
+        import jax
+
+        variables = [[one.value for one in own] for own in (model.trainable_variables, model.non_trainable_variables)]
+        traced = jax.make_jaxpr(lambda *given: model.stateless_call(*given, training=True)[0])(*variables, list(inputs))
+        # of `jax.experimental.rnn`, which has no other form than that of the GPU's library
+        return "rnn_fwd" in str(traced)
+    raise ValueError(f"no telling with the backend {backend}; set KERAS_BACKEND to tensorflow or jax")

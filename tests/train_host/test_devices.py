@@ -108,3 +108,50 @@ def test_two_devices_train_what_one_trains(tmp_path):
         np.testing.assert_allclose(mine, theirs, atol=1e-3)
     for mine, whole in zip(weights(tmp_path / "two" / "resumed"), two, strict=True):
         np.testing.assert_allclose(mine, whole, atol=1e-5)
+
+
+CUDNN = """
+import os, sys
+import numpy as np
+import keras
+from train_host.devices import uses_cudnn
+from train_host.recipes import RECIPES
+
+if "pretend" in sys.argv:  # as on a machine with a GPU, as far as the network's form goes: nothing is computed
+    import jaxlib.gpu_rnn
+    sys.modules["keras.src.backend.jax.rnn"]._is_gpu_available = lambda: True
+    jaxlib.gpu_rnn.compute_rnn_workspace_reserve_space_sizes = lambda *sizes: (1, 1)
+recipe = RECIPES["tonelight"]
+n = recipe.features.n_features
+network = recipe.build(n)
+inputs = [np.zeros((4, 64, n), "float32"), np.ones((4, 8), "float32")]
+has_gpu = not all(device.startswith("cpu") for device in keras.distribution.list_devices())
+print(has_gpu, uses_cudnn(network, inputs))
+"""
+
+
+def told(backend: str, *arguments: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", CUDNN, *arguments],
+        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_the_lstm_is_cudnns_where_there_is_a_gpu_and_only_there(backend):
+    if find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    has_gpu, is_cudnns = told(backend)
+    assert is_cudnns == has_gpu
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("jax") is None, reason="jax is not installed")
+def test_the_networks_form_is_one_that_cudnn_takes_on_jax():
+    assert told("jax", "pretend")[1] == "True"

@@ -96,21 +96,6 @@ def test_every_lstm_is_one_that_cudnn_takes(recipe):
     assert not [layer for layer in network.layers if isinstance(layer, keras.layers.Masking)]
 
 
-def test_on_a_gpu_the_graph_holds_the_cudnn_kernel():
-    tf = pytest.importorskip("tensorflow")
-    if keras.backend.backend() != "tensorflow" or not tf.config.list_physical_devices("GPU"):
-        pytest.skip("no GPU that TensorFlow can see")
-    recipe = RECIPES["tonelight"]
-    network = recipe.build(recipe.features.n_features)
-    traced = tf.function(lambda x, v: network([x, v], training=True)).get_concrete_function(
-        tf.TensorSpec((4, 64, recipe.features.n_features)), tf.TensorSpec((4, 16))
-    )
-    graph = traced.graph.as_graph_def()
-    operations = {node.op for node in graph.node}
-    operations |= {node.op for function in graph.library.function for node in function.node_def}
-    assert "CudnnRNNV3" in operations
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("jax") is None, reason="jax is not installed")
 def test_the_network_trains_on_jax_too():
