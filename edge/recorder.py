@@ -73,7 +73,8 @@ class Recorder:
 
     def look(self, now_s: float, is_seen: bool) -> None:
         """Follow the switch; to be called for every block. `is_seen`: the light can show that clips are kept."""
-        if now_s < self._next_look_s and is_seen:
+        must_end = self._left_s > 0 and not (is_seen or self._has_view)
+        if now_s < self._next_look_s and not must_end:
             return
         self._next_look_s = now_s + LOOK_S
         was_on = self._left_s > 0

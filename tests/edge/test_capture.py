@@ -51,7 +51,7 @@ from edge.leds.onoff import OneEach
 from edge.mute import Mute
 from edge.observers import Health, Phase
 from edge.pipeline import Pipeline, summarize
-from edge.recorder import AROUND_S, HELD_S, Recorder
+from edge.recorder import AROUND_S, HELD_S, LOOK_S, Recorder
 from edge.sources import SAMPLE_RATE_HZ, Block, FileSource
 
 # The switch -----------------------------------------------------------------------------------------------------------
@@ -294,6 +294,17 @@ def test_nothing_is_kept_while_no_light_shows_it(desk):
     desk.recorder.look(desk.now_s, False)  # at once, not at the next look
     assert desk.recorder.left_s == 0
     assert desk.recorder.n_held == 0
+
+
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_the_switch_is_looked_at_four_times_a_second_whatever_the_light(desk, is_seen):
+    """The card is read for it; 40 blocks of 25 ms are a second."""
+    desk.switch.set(60)
+    looks = []
+    desk.recorder._switch = CaptureSwitch(desk.switch.path, lambda: looks.append(1) or since_boot_s())
+    for block in range(40):
+        desk.recorder.look(block / 40, is_seen)
+    assert len(looks) == 1 / LOOK_S
 
 
 def test_who_does_not_want_to_be_heard_ends_it(desk):
