@@ -15,6 +15,8 @@ SAMPLE_RATE_HZ: Final = 16_000
 
 Samples = NDArray[np.float32]
 
+_BELOW_ONE: Final = np.nextafter(np.float32(1), np.float32(0))  # keeps the interval of samples half open
+
 
 @dataclass(frozen=True, eq=False)
 class Block:
@@ -87,8 +89,7 @@ class Blocks:
         """Take in samples, shape (n,). `last` says that the stretch ends here, and empties the resampler."""
         self._n_in += len(mono)
         out = mono if self._rate_hz == SAMPLE_RATE_HZ else self._resampler.resample_chunk(mono, last=last)
-        # Full scale can overshoot when filtered; the largest float32 below 1 keeps the interval half open.
-        out = np.clip(out, -1.0, np.nextafter(np.float32(1), np.float32(0)))
+        out = np.clip(out, -1.0, _BELOW_ONE)  # full scale can overshoot when filtered
         self._rest = np.concatenate([self._rest, out])
         start = 0
         while len(self._rest) - start >= self._length or (last and start < len(self._rest)):
@@ -120,7 +121,7 @@ class Stillness:
     def __init__(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
         self._n = 0
-        self._last: Samples | None = None
+        self._last: list[float] | None = None
 
     @property
     def seconds(self) -> float:
@@ -129,6 +130,8 @@ class Stillness:
 
     def push(self, rows: Samples) -> None:
         """Take the next samples, shape (n, n_channels) with n >= 1."""
-        same = bool((rows == (rows[0] if self._last is None else self._last)).all())
+        last = rows[-1].tolist()
+        # where there is sound, nearly always the last row already differs, and the others need not be looked at
+        same = (self._last is None or last == self._last) and bool((rows == rows[-1]).all())
         self._n = self._n + len(rows) if same else 0
-        self._last = rows[-1].copy()
+        self._last = last

@@ -125,7 +125,7 @@ class MicrophoneSource:
                 self.n_bad += int(np.count_nonzero(~usable))
                 rows[~usable] = 0
             self._stillness.push(rows)
-            self._blocks.push(rows.mean(axis=1, dtype=np.float32))
+            self._blocks.push(_averaged(rows))
         return block
 
     def close(self) -> None:
@@ -157,6 +157,17 @@ class MicrophoneSource:
 _open: MicrophoneSource | None = None
 """PortAudio keeps its last error in one place for all threads: a second stream that fails to open under a running one
 can end the process."""
+
+
+def _averaged(rows: Samples) -> Samples:
+    """The mean of the channels, shape (n,), of rows of shape (n, n_channels)."""
+    n_channels = rows.shape[1]
+    if n_channels == 1:
+        return rows[:, 0]
+    if n_channels == 2:  # the same bits, and `mean` takes ten times as long
+        return (rows[:, 0] + rows[:, 1]) / np.float32(2)
+    mean: Samples = rows.mean(axis=1, dtype=np.float32)
+    return mean
 
 
 def _portaudio() -> Any:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from edge.errors import AudioError, SourceError
 from edge.sources import FileSource, InputDevice, MicrophoneSource, Source, input_devices
 from edge.sources.blocks import Blocks, Stillness
-from edge.sources.microphone import _stable_names, choose
+from edge.sources.microphone import _averaged, _stable_names, choose
 
 
 def samples_of(source: Source) -> np.ndarray:
@@ -528,6 +528,12 @@ def test_microphones_are_listed(microphone):
         ("desk microphone", "desk microphone", "ALSA", 44_100, False),
         ("default", "default", "ALSA", 44_100, True),
     ]
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 8])
+def test_the_channels_of_a_microphone_are_averaged_as_numpy_does(n_channels):
+    rows = noise(0.1, 44_100, n_channels)
+    assert _averaged(rows).tobytes() == rows.mean(axis=1, dtype=np.float32).tobytes()
 
 
 @needs_alsa
