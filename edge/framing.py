@@ -79,16 +79,15 @@ class OffsetRemover:
     def reset(self) -> None:
         """Start as on a new stream: the first frame's mean is all that is known."""
         self._offset = 0.0
-        self._n = 0
+        self._n = 0.0  # frames that it is the mean of, `_memory` at the most
 
     def push(self, frames: Float32, out: Float32 | None = None) -> Float32:
         """Take consecutive frames `(n_frames, window_length)`; return them without the offset, in `out` if given."""
         offsets = []
         offset, n, memory = self._offset, self._n, self._memory
         for mean in means(frames).tolist():
-            if n < memory:
-                n += 1
-            offset += (mean - offset) / min(n, memory)
+            n = min(n + 1, memory)
+            offset += (mean - offset) / n
             offsets.append(offset)
         self._offset, self._n = offset, n
         return np.subtract(frames, np.array(offsets, np.float32)[:, None], out=out)

@@ -140,8 +140,9 @@ class Gate:
         above_db = level_db - self.floor_db
 
         if not self.is_open:
-            self._recent.append(above_db >= config.open_db and level_db >= config.min_level_db)
-            if sum(self._recent) < self._onset:
+            is_voiced = above_db >= config.open_db and level_db >= config.min_level_db
+            self._recent.append(is_voiced)
+            if not is_voiced or sum(self._recent) < self._onset:  # only a voiced frame can open it
                 return None
             first = self._recent.index(True)
             self.is_open = True
