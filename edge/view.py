@@ -108,7 +108,8 @@ class View:
         """See `edge.observers.Observer`."""
         with self._lock:
             self._loudest_db = max(self._loudest_db, level_db)
-            self._scene = replace(self._scene, is_speaking=speaking)
+            if speaking != self._scene.is_speaking:
+                self._scene = replace(self._scene, is_speaking=speaking)
 
     def on_score(self, score: Score) -> None:
         """See `edge.observers.Observer`."""

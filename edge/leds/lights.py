@@ -174,7 +174,7 @@ class Lights:
         return replace(look, level=level, rgb=rgb, is_capturing=True)
 
     def _brightness_now(self) -> float:
-        if self._night.covers(self._time_of_day()):
+        if self._night.from_ and self._night.covers(self._time_of_day()):  # nearly always there is none
             return min(self._brightness, self._night.brightness)
         return self._brightness
 
