@@ -399,6 +399,7 @@ class Daemon:
                 n_gaps=self.totals.n_gaps,
                 n_lost=self.totals.n_lost,
                 capturing_s=0.0 if self._recorder is None else round(self._recorder.left_s, 1),
+                light_fault=self._outlets.light_fault,
             )
         )
 

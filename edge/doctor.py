@@ -1,8 +1,8 @@
 """Self-test: everything `run` needs, each with one line and, where something is missing, the way out.
 
 A check looks and changes nothing, so that it can be made while the service runs, and what a running one says of itself
-is taken for what it hears. Without one, the microphone is listened to for a moment, unless it is muted. The one
-exception is the light, which can only be tried by opening it: afterwards it is dark until it next changes.
+is taken for what it hears and for how its light is. Without one, the microphone is listened to for a moment, unless it
+is muted, and the light is opened, which leaves it dark.
 """
 
 from __future__ import annotations
@@ -203,10 +203,23 @@ def _not_allowed(folder: Path) -> str:
 
 
 def _light(settings: Config) -> Check:
+    from edge.health import light_user
     from edge.leds import open_backend
 
+    report = light_user()
+    if report is not None:
+        return _light_in_use(report)
     open_backend(settings.leds).close()
     return Check("light", "ok", f'leds.kind = "{settings.leds.kind}"')
+
+
+def _light_in_use(report: Report) -> Check:
+    """To open it would take it from the tonelight that runs, whose light would be dark from then on."""
+    if report.hangs:
+        return Check("light", "warning", f"not known: the tonelight that runs (process {report.pid}) hangs")
+    if report.health.light_fault:
+        return Check("light", "broken", f"{report.health.light_fault} (tonelight runs, and tries it again)")
+    return Check("light", "ok", f"the tonelight that runs (process {report.pid}) drives it")
 
 
 def _history(settings: Config) -> Check:

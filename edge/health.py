@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from edge import config
 from edge.events import Score
 from edge.history import Event
 from edge.observers import Health
@@ -91,6 +92,15 @@ def read_report(path: Path) -> Report | None:
         return None
     # one that was killed could not clear up
     return report if report.age_s >= 0 and _is_there(report.pid) else None
+
+
+def light_user() -> Report | None:
+    """What the daemon said last that may hold this machine's lights: this user's, or the system's service.
+
+    Lights belong to the machine, not to a user: who opens one that another process drives darkens it.
+    """
+    paths = (config.health_path(), config.SYSTEM_RUNTIME / config.health_path().name)
+    return next((report for report in map(read_report, paths) if report is not None), None)
 
 
 def _is_there(pid: int) -> bool:

@@ -49,6 +49,8 @@ class Health:
     n_lost: int
     capturing_s: float = 0.0
     """For how many seconds clips of speech are still kept (`edge.recorder`); 0 while none are."""
+    light_fault: str = ""
+    """One sentence while the light cannot be driven, empty otherwise."""
 
 
 class Observer(Protocol):

@@ -38,6 +38,8 @@ class Outlets:
     ) -> None:
         self.observers = Observers(observers)
         self.n_detections = 0
+        self.light_fault = ""
+        """Why the light cannot be driven; empty while it can."""
         self.node = node
         self.model = model
         self.lights = lights
@@ -75,8 +77,10 @@ class Outlets:
         try:
             self.lights.tick(self._clock.monotonic())
         except LightError as error:
+            self.light_fault = str(error)
             self._light_trouble.begins(error)
         else:
+            self.light_fault = ""
             self._light_trouble.ends()
         self._tick_history()
 

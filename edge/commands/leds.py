@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from edge import config
+from edge.errors import LightError
 from edge.events import UNCERTAIN, Detection
+from edge.health import light_user
 from edge.labels import EMOTIONS, HIGH, LOW
 from edge.leds import MARK_WORDS, PATTERN_WORDS, Lights, open_backend
 from edge.observers import Phase
@@ -41,12 +43,17 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         ConfigError: the configuration cannot be used.
-        LightError: the light cannot be driven.
+        LightError: the light cannot be driven, or a running tonelight may be driving it.
     """
     settings = config.load(args.config).leds
     if settings.kind == "none":
         print('leds.kind = "none": there is no light to test')
         return 0
+    if settings.kind != "terminal" and (report := light_user()) is not None:
+        raise LightError(
+            f"tonelight runs (process {report.pid}), and its light would be dark after the test; stop it first: "
+            "sudo systemctl stop tonelight, or Ctrl-C where it was started by hand"
+        )
     # by day, however late it is: whoever tests wants to see something
     lights = Lights(open_backend(settings), settings.brightness, settings.colours)
     try:

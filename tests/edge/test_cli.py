@@ -14,6 +14,7 @@ import audio_files
 import numpy as np
 import pytest
 import soundfile
+from observed import health
 
 from edge import config
 from edge.bundle import default_bundle_path, load_bundle
@@ -21,6 +22,7 @@ from edge.cli import build_parser, main
 from edge.commands.leds import show_all
 from edge.config import Config
 from edge.events import Detection
+from edge.health import HealthFile
 from edge.history import Event, History
 from edge.labels import EMOTIONS
 from edge.leds import CAPTURING, NAMES, Lights, RecordingLight
@@ -251,6 +253,17 @@ def test_leds_test_without_a_light(home, capsys):
     (home / "mine.toml").write_text("[leds]\nkind = 'none'")
     assert main(["leds", "test", "--config", str(home / "mine.toml")]) == 0
     assert capsys.readouterr().out == 'leds.kind = "none": there is no light to test\n'
+
+
+def test_leds_test_does_not_take_the_light_from_a_running_daemon(home, capsys, monkeypatch):
+    monkeypatch.setattr("edge.commands.leds.open_backend", lambda settings: pytest.fail("taken from the daemon"))
+    HealthFile(config.health_path()).on_health(health())
+    (home / "mine.toml").write_text("[leds]\nkind = 'rgb'")
+    assert main(["leds", "test", "--config", str(home / "mine.toml")]) == 1
+    assert capsys.readouterr().err == (
+        f"tonelight: tonelight runs (process {os.getpid()}), and its light would be dark after the test; "
+        "stop it first: sudo systemctl stop tonelight, or Ctrl-C where it was started by hand\n"
+    )
 
 
 # listen ---------------------------------------------------------------------------------------------------------------

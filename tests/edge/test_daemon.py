@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import audio_files
@@ -350,7 +351,11 @@ def test_a_light_that_fails_is_reported_once_and_everything_else_goes_on(room, u
     room.light = Moody()
     moods = {10: True, 200: False}
     at_block = {block: partial(setattr, room.light, "broken", mood) for block, mood in moods.items()}
+    watcher = Watcher()
+    room.observers = [watcher]
     room.daemon(room.demo_with(at_block)).run()
+    faults = [health.light_fault for health in watcher.healths]
+    assert [fault for fault, _ in groupby(faults)] == ["", "GPIO 17 cannot be driven: gone", ""]
     assert complaints(caplog) == ["GPIO 17 cannot be driven: gone (everything else goes on)"]
     assert "the light works again" in said(caplog)
     assert same(room.events(), undisturbed)

@@ -161,6 +161,24 @@ def test_a_light_that_cannot_be_driven_is_broken(home):
     assert "leds.kind" in check.message or "GPIO" in check.message
 
 
+@pytest.mark.parametrize(
+    ("fault", "age_s", "state", "message"),
+    [
+        ("", 0, "ok", f"the tonelight that runs (process {os.getpid()}) drives it"),
+        ("GPIO 17 is gone; mend it", 0, "broken", "GPIO 17 is gone; mend it (tonelight runs, and tries it again)"),
+        ("", 60, "warning", f"not known: the tonelight that runs (process {os.getpid()}) hangs"),
+    ],
+)
+@pytest.mark.parametrize("whose", ["mine", "the system's"])
+def test_the_light_of_a_running_daemon_is_never_opened(home, monkeypatch, whose, fault, age_s, state, message):
+    monkeypatch.setattr("edge.leds.open_backend", lambda settings: pytest.fail("taken from the one that drives it"))
+    monkeypatch.setattr(config, "SYSTEM_RUNTIME", home / "system")
+    folder = home / ("run" if whose == "mine" else "system")
+    file = HealthFile(folder / "health.json", clock=lambda: time.monotonic() - age_s)
+    file.on_health(replace(health(), light_fault=fault))
+    assert checks(home, "[leds]\nkind = 'rgb'")["light"] == Check("light", state, message)
+
+
 def test_a_log_that_does_not_exist_yet_is_fine(home):
     assert checks(home)["log"] == Check("log", "ok", f"{home}/state/history.db will be created")
 
