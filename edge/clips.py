@@ -19,6 +19,7 @@ from typing import Final
 
 import msgspec
 
+from edge.clock import can_tell_age
 from edge.errors import ClipError
 from edge.history import Event
 from edge.labels import EMOTIONS
@@ -161,14 +162,18 @@ class Clips:
 
     def prune(self, max_clips: int, max_mb: float, max_days: float, now_s: float | None = None) -> None:
         """Remove what is too old, then the oldest until the rest is within the limits: first those that nobody has
-        named, as the others took somebody trouble.
+        named, as the others took somebody trouble. Nothing is too old by a clock that may be wrong.
 
         `now_s` is the time of day in seconds since 1970, by default now.
 
         Raises:
             ClipError: the folder cannot be read, or something in it cannot be removed.
         """
-        oldest_s = (time.time() if now_s is None else now_s) - max_days * _DAY_S
+        if not self._paths():
+            return
+        now_s = time.time() if now_s is None else now_s
+        is_sure = can_tell_age(max_days, now_s, self.folder.with_name(f"{self.folder.name}.clock"))
+        oldest_s = now_s - max_days * _DAY_S if is_sure else float("-inf")
         clips = self.all()
         known = {clip.id for clip in clips}
         strays = [path for path in self._paths() if path.name.partition(".")[0] not in known]

@@ -1,10 +1,18 @@
-"""What time it is, for everything that is handed its clock."""
+"""What time it is, for everything that is handed its clock; and whether that is sure enough to remove what is old."""
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import datetime, timezone
-from typing import Protocol
+from pathlib import Path
+from typing import Final, Protocol
+
+SYNCED: Final = Path("/run/systemd/timesync/synchronized")
+"""systemd-timesyncd touches it each time it has compared the clock with the network, at least once an hour."""
+_DAY_S: Final = 86_400.0
+_JUMP_S: Final = 7 * _DAY_S  # a clock further away from where it was has jumped, or the board was off as long
+_NOTE_S: Final = 3600.0  # each note is a write to the SD card
 
 
 class Clock(Protocol):
@@ -27,3 +35,30 @@ class SystemClock:
     def now(self) -> datetime:
         """UTC; right only once the clock has been set from the network."""
         return datetime.now(timezone.utc)
+
+
+def can_tell_age(days: float, now_s: float, stamp: Path) -> bool:
+    """Whether what looks `days` old at `now_s` (seconds since 1970) truly is, so that it may be removed for good.
+
+    One wrong clock must not cost what was kept for months. It is believed when the network has vouched for it within a
+    day; otherwise, as on a board that never has a network, once it has run on for `days` without a jump: whatever it
+    says, what was there before has grown as old by then. The file `stamp` is what is known of that, and each call, of
+    which there should be one a day at least, brings it up to date. Where it cannot be kept, no age is believed.
+    """
+    since_s = last_s = now_s
+    with suppress(OSError, ValueError):
+        since_s, last_s = map(float, stamp.read_text().split())
+    has_jumped = not abs(now_s - last_s) <= _JUMP_S
+    if has_jumped:
+        since_s = now_s
+    if has_jumped or since_s == now_s or abs(now_s - last_s) >= _NOTE_S:
+        new = stamp.with_name(f"{stamp.name}.new")
+        with suppress(OSError):
+            new.write_text(f"{since_s} {now_s}")
+            new.chmod(0o644)  # root may have written it, and the daemon reads it
+            new.replace(stamp)
+    if now_s - since_s >= days * _DAY_S:
+        return True
+    with suppress(OSError):
+        return abs(now_s - SYNCED.stat().st_mtime) < _DAY_S
+    return False

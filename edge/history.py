@@ -22,6 +22,7 @@ from typing import Final, TextIO
 
 import msgspec
 
+from edge.clock import can_tell_age
 from edge.errors import ConfigError, HistoryError, one_line
 from edge.events import Detection
 from edge.labels import EMOTIONS
@@ -309,17 +310,10 @@ class History:
 
     def _prune(self, db: sqlite3.Connection) -> None:
         """Remove a step's worth of old rows and give their space back; the next call goes on where this one ends."""
-        # A row from before the clock was set may only look old: it goes when a later one, with the right time, is old
-        # as well. On a device that never gets the time from the network there is nothing better than what it has.
-        n_removed = db.execute(
-            "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE ts < :oldest AND id <= (SELECT max(id) FROM"
-            " events WHERE ts < :oldest AND (clock_synced IS NOT 0 OR :is_alone)) LIMIT :step)",
-            {
-                "oldest": utc_text(datetime.now(timezone.utc) - timedelta(days=self._max_days)),
-                "is_alone": clock_synced() is False,
-                "step": _STEP,
-            },
-        ).rowcount
+        now = datetime.now(timezone.utc)
+        n_removed = 0
+        if can_tell_age(self._max_days, now.timestamp(), self.path.with_name(f"{self.path.name}.clock")):
+            n_removed = self._remove_old(db, now - timedelta(days=self._max_days))
         if not n_removed and self._is_too_large(db):
             n_removed = db.execute(
                 "DELETE FROM events WHERE id IN (SELECT id FROM events ORDER BY id LIMIT ?)", (_STEP,)
@@ -329,6 +323,15 @@ class History:
             db.executescript("PRAGMA incremental_vacuum")
         if n_removed < _STEP and not self._is_too_large(db):
             self._next_prune_s = self._clock() + _PRUNE_S
+
+    def _remove_old(self, db: sqlite3.Connection, oldest: datetime) -> int:
+        # A row from before the clock was set may only look old: it goes when a later one, with the right time, is old
+        # as well. On a device that never gets the time from the network there is nothing better than what it has.
+        return db.execute(
+            "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE ts < :oldest AND id <= (SELECT max(id) FROM"
+            " events WHERE ts < :oldest AND (clock_synced IS NOT 0 OR :is_alone)) LIMIT :step)",
+            {"oldest": utc_text(oldest), "is_alone": clock_synced() is False, "step": _STEP},
+        ).rowcount
 
 
 def read_events(path: Path, since: datetime | None = None, until: datetime | None = None) -> Iterator[Event]:

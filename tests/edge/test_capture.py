@@ -354,6 +354,7 @@ def test_what_is_too_old_goes_also_while_it_is_off(tmp_path):
     clips.add(b"old", 1.0, event())  # of March
     young = clips.add(b"young", 1.0, said_at(0, 1))
     (clips.folder / "20260301-130000-000.flac").write_bytes(b"half")
+    (tmp_path / "clips.clock").write_text(f"{time.time() - 1e9} {time.time()}")
     Desk(tmp_path).recorder.close()
     assert clips.all() == [young]
     assert len(list(clips.folder.iterdir())) == 2

@@ -97,16 +97,20 @@ def test_all_is_all_also_what_is_damaged(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_too_old_goes(tmp_path):
-    clips, (old, new) = filled(tmp_path, 2)
-    clips.label(old.id, "sad")
-    stray = tmp_path / "20260201-130000-000.flac"
+@pytest.mark.parametrize("jump_days", [0, 60])
+def test_what_is_too_old_goes_unless_only_the_clock_says_so(tmp_path, monkeypatch, jump_days):
+    monkeypatch.setattr("edge.clock.SYNCED", tmp_path / "no network")
+    folder = tmp_path / "clips"
+    clips, (old, new) = filled(folder, 2)
+    old = clips.label(old.id, "sad")
+    stray = folder / "20260201-130000-000.flac"
     stray.write_bytes(FLAC)
     now_s = (NOON + timedelta(days=30, seconds=30)).timestamp()
     os.utime(stray, (now_s - 31 * 86_400, now_s - 31 * 86_400))
+    (tmp_path / "clips.clock").write_text(f"{now_s - 1e9} {now_s - jump_days * 86_400}")
     clips.prune(100, 100, 30, now_s)
-    assert clips.all() == [new]
-    assert len(list(tmp_path.iterdir())) == 2
+    assert clips.all() == ([old, new] if jump_days else [new])
+    assert len(list(folder.iterdir())) == (5 if jump_days else 2)
 
 
 @pytest.mark.parametrize(("max_clips", "max_mb"), [(3, 100), (100, 0.0125)])
@@ -210,7 +214,9 @@ def test_all_are_deleted_only_when_that_is_confirmed(kept, capsys, monkeypatch):
 
 
 def test_clips_that_are_too_old_are_deleted_also_where_nothing_runs(home, kept, capsys):
-    Clips(home / "state" / "clips").add(FLAC, 1.5, at(datetime.now(timezone.utc) - timedelta(days=31)))
+    now = datetime.now(timezone.utc)
+    Clips(home / "state" / "clips").add(FLAC, 1.5, at(now - timedelta(days=31)))
+    (home / "state" / "clips.clock").write_text(f"{now.timestamp() - 1e9} {now.timestamp()}")
     told(capsys, "list")
     assert [clip.id for clip in Clips(home / "state" / "clips").all()] == [clip.id for clip in kept]
 

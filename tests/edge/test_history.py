@@ -246,8 +246,30 @@ def test_a_large_log_shrinks_in_steps_when_less_is_allowed(tmp_path):
     assert numbers(path)[-1] == 5999
 
 
+def steady(path: Path, jump_days: float = 0) -> None:
+    """The clock of this board has run on for years, and has jumped a moment ago if it has."""
+    now_s = time.time()
+    path.with_name(f"{path.name}.clock").write_text(f"{now_s - 1e9} {now_s - jump_days * 86_400}")
+
+
+@pytest.mark.parametrize("jump_days", [40, 10_000, -10_000])
+def test_a_clock_that_jumps_removes_nothing(tmp_path, monkeypatch, jump_days):
+    monkeypatch.setattr("edge.clock.SYNCED", tmp_path / "no network")
+    path = tmp_path / "history.db"
+    steady(path, jump_days)
+    log = History(path, 50, 7)
+    for number in range(3):
+        log.write(event(number, at=datetime.now(timezone.utc) - timedelta(days=abs(jump_days))))
+    log.close()
+    log = History(path, 50, 7)
+    log.write(event(3))
+    log.close()
+    assert numbers(path) == [0, 1, 2, 3]
+
+
 def test_old_rows_go_and_the_space_comes_back(tmp_path):
     path, clock = tmp_path / "history.db", Clock()
+    steady(path)
     log = History(path, 50, 10_000, clock)
     for number in range(1000):
         log.write(event(number, at=datetime.now(timezone.utc) - timedelta(days=30)))
@@ -267,6 +289,7 @@ def test_old_rows_go_and_the_space_comes_back(tmp_path):
 
 def test_age_is_looked_at_every_hour_without_new_events(tmp_path):
     path, clock = tmp_path / "history.db", Clock()
+    steady(path)
     log = History(path, 50, 7, clock)
     log.write(event(0))
     sql(path, "UPDATE events SET ts = '2020-01-01T00:00:00.000Z'")
@@ -282,6 +305,7 @@ def test_age_is_looked_at_every_hour_without_new_events(tmp_path):
 @pytest.mark.skipif(history.clock_synced() is False, reason="this machine's own clock is not set")
 def test_a_row_from_before_the_clock_was_set_is_as_old_as_what_follows(tmp_path):
     path = tmp_path / "history.db"
+    steady(path)
     log = History(path, 50, 7)
     log.write(event(0, at=datetime.now(timezone.utc) - timedelta(days=8)))
     log.write(event(1, at=datetime(1970, 1, 1, tzinfo=timezone.utc), synced=False))

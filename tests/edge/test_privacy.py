@@ -88,7 +88,8 @@ def test_no_sound_is_left_anywhere(home, demo):
     before = {path.name for path in Path("/tmp").iterdir()}
     run_demo(home)
     assert sound_in(home, demo) == []
-    assert {path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()} == {"state/history.db"}
+    files = {path.relative_to(home / "state").as_posix() for path in home.rglob("*") if path.is_file()}
+    assert files == {"history.db", "history.db.clock"}
     fresh = [path for path in Path("/tmp").iterdir() if path.name not in before and not path.is_symlink()]
     for path in fresh:  # of whoever else is busy on this machine
         assert not path.is_file() or not os.access(path, os.R_OK) or not holds(path, demo), path
@@ -111,11 +112,12 @@ def test_with_capture_on_exactly_the_clips_are_there_and_then_nothing(home, demo
     assert sound_in(home, demo) == [f"{clip_id}.flac" for clip_id in ids]
     # nothing of it is in the log or anywhere else: nothing but the clips' folder is new
     files = {path.relative_to(home / "state").parts[0] for path in (home / "state").rglob("*") if path.is_file()}
-    assert files == {"history.db", "capture", "clips"}
+    assert files == {"history.db", "history.db.clock", "capture", "clips", "clips.clock"}
     assert main(["capture", "off"]) == 0
     assert main(["clips", "delete", "--all", "--yes"]) == 0
     assert sound_in(home, demo) == []
-    assert [path for path in (home / "state").rglob("*") if path.is_file()] == [home / "state" / "history.db"]
+    files = {path.name for path in (home / "state").rglob("*") if path.is_file()}
+    assert files == {"history.db", "history.db.clock", "clips.clock"}
     run_demo(home)
     assert sound_in(home, demo) == []
 
