@@ -8,6 +8,7 @@ never sound or words.
 from __future__ import annotations
 
 import csv
+import glob
 import logging
 import re
 import sqlite3
@@ -295,13 +296,21 @@ class History:
                 db.close()
 
     def _set_aside(self, error: Exception) -> None:
-        """Rename a damaged file (and SQLite's two companions), so that a new one can be begun and nothing is lost."""
+        """Rename a damaged file (and SQLite's two companions), so that a new one can be begun and nothing is lost.
+
+        Only the newest is kept: on a card that is dying, they would fill it.
+        """
         self._disconnect()
+        earlier = list(self.path.parent.glob(f"{glob.escape(self.path.name)}.corrupt-*"))
         aside = self.path.with_name(f"{self.path.name}.corrupt-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}")
         self.path.rename(aside)
         for suffix in ("-wal", "-shm"):
             with suppress(FileNotFoundError):
                 Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
+        for path in earlier:
+            if not path.name.startswith(aside.name):  # within one second, they have one name
+                with suppress(OSError):
+                    path.unlink()
         log.warning("%s: the log is damaged (%s); it is kept as %s, and a new one begins", self.path, error, aside.name)
 
     def _is_too_large(self, db: sqlite3.Connection) -> bool:

@@ -343,6 +343,20 @@ def test_a_damaged_file_is_kept_aside_and_a_new_one_begins(tmp_path, caplog):
     log.close()
 
 
+def test_of_damaged_files_only_the_newest_is_kept(tmp_path):
+    path = tmp_path / "history.db"
+    for suffix in ("", "-wal", "-shm"):
+        (tmp_path / f"history.db.corrupt-20260301T120000Z{suffix}").write_text("an earlier one")
+    (tmp_path / "other.db.corrupt-20260301T120000Z").write_text("of another log")
+    path.write_bytes(b"no database at all, but some text " * 200)
+    log = History(path, 10, 365)
+    log.write(event(1))
+    log.close()
+    (aside,) = tmp_path.glob("history.db.corrupt-*")
+    assert aside.read_bytes().startswith(b"no database at all")
+    assert len(list(tmp_path.glob("other.db.corrupt-*"))) == 1
+
+
 def test_a_text_that_is_none_is_one_line(tmp_path):
     path = tmp_path / "history.db"
     log = History(path, 10, 365)
