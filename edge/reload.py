@@ -17,7 +17,7 @@ from edge.bundle import Bundle
 from edge.commands.common import open_pipeline
 from edge.config import Config
 from edge.daemon import Successors
-from edge.errors import LightError, TonelightError
+from edge.errors import ConfigError, LightError, TonelightError
 from edge.leds import Lights, open_lights
 from edge.pipeline import Pipeline
 
@@ -80,6 +80,7 @@ class Reload:
     def _successors(self) -> Successors | None:
         fresh = self._read()
         has_other_lights = fresh.leds != self._loaded.leds
+        goes_on = self._beside_what_waits(fresh)
         if self._look(fresh).manifest != self._bundle.manifest:
             self._bundle, pipeline = self._open(fresh)
         elif has_other_lights:
@@ -95,9 +96,22 @@ class Reload:
                 log.error("%s", error)
             self._lights = open_lights(fresh.leds)
         self._name_what_waits(fresh)
-        self._loaded = msgspec.structs.replace(self._loaded, model=fresh.model, leds=fresh.leds)
+        self._loaded = goes_on
         log.info("reloaded: %s listens", self._bundle.id)
         return Successors(pipeline, self._bundle.id, self._lights)
+
+    def _beside_what_waits(self, fresh: Config) -> Config:
+        """What is taken over of `fresh`, together with all else as it runs.
+
+        Raises:
+            ConfigError: the new light wants a pin of a button that is still in use.
+        """
+        try:
+            return msgspec.structs.replace(self._loaded, model=fresh.model, leds=fresh.leds)
+        except ValueError as error:
+            raise ConfigError(
+                f"the button that is in use now goes only with `sudo systemctl restart tonelight` ({error})"
+            ) from None
 
     def _name_what_waits(self, fresh: Config) -> None:
         fields = [field for field in msgspec.structs.fields(Config) if field.name not in _TAKEN_OVER]

@@ -136,6 +136,22 @@ def test_what_cannot_be_used_is_refused(service, maker):
     service.end()
 
 
+def test_a_new_light_does_not_take_the_pin_of_a_button_that_is_in_use(service, maker):
+    service.config.write_text('[leds]\nkind = "none"\n[mute]\nbutton_pin = 17\n')
+    service.start()
+    service.hears("READY=1")
+    service.config.write_text('[leds]\nkind = "rgb"\n[mute]\nbutton_pin = 5\n')  # red is 17
+    service.reload()
+    service.says(
+        "ERROR not reloaded, .* listens as before: the button that is in use now goes only with `sudo systemctl "
+        r"restart tonelight` \(mute.button_pin = 17: leds.pins.red uses it; choose another one\)$"
+    )
+    service.config.write_text('[leds]\nkind = "none"\n[mute]\nbutton_pin = 17\n')
+    service.reload()
+    service.says("reloaded: .* listens as before")
+    service.end()
+
+
 def test_a_closed_terminal_is_an_end_in_good_order(service, maker):
     service.store.install(maker.make("1.0.0"))
     service.start(managed=False)
