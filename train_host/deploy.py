@@ -187,20 +187,28 @@ class _Deployment:
         self._now: str | None = None
 
     def run(self) -> Result:
-        """Never raises what is about the board."""
+        """Never raises what is about the board, or about what this machine has to do for it."""
         begun_s = time.monotonic()
         try:
             self._step("connecting")
             with self._connection:
                 outcome, message = self._deploy()
         except ConnectionLost as error:
-            outcome, message = "failed", str(error)
-            if self._before is not None:
-                message += "; it goes on listening, and leaves a bundle that fails by itself; deploy again to go on"
+            outcome, message = "failed", str(error) + self._left_alone()
         except DeployError as error:
             outcome, message = "failed", str(error)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            why = f"{where}{error.strerror or error}, on this machine and not there; mend that"
+            outcome, message = "failed", why + self._left_alone()
         board = self._connection.board.name
         return Result(board, outcome, self._before, self._now, message, round(time.monotonic() - begun_s, 1))
+
+    def _left_alone(self) -> str:
+        """What becomes of a board that was begun and cannot be told any more."""
+        if self._before is None:
+            return ""
+        return "; it goes on listening, and leaves a bundle that fails by itself; deploy again to go on"
 
     def _deploy(self) -> tuple[Outcome, str]:
         package, limits = self._package, self._limits

@@ -204,6 +204,8 @@ class Connection:
             )
         except FileNotFoundError:
             raise ConnectionLost("there is no ssh here; sudo apt install openssh-client") from None
+        except PermissionError:
+            raise ConnectionLost("ssh may not be run here; `ls -l $(which -a ssh)` tells why") from None
 
     def _why(self, err: str) -> str:
         """What ssh said, in one line with the way out."""

@@ -1,5 +1,6 @@
 """`tonelight-train deploy` to boards with a real sshd, a real `tonelight` and a real daemon each."""
 
+import errno
 import json
 import os
 import re
@@ -10,6 +11,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
 import pytest
 from signed import Maker, skip_unless_shipped_bundle_works
@@ -239,6 +242,37 @@ def test_a_connection_that_comes_back_while_it_is_watched(board, packed):
 def test_a_board_that_is_not_there(board, packed):
     board.unplug()
     _matches(r"it cannot be reached \(.*Connection refused\); is it on", to(board, packed).message)
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_a_disk_that_is_full_here(first, board, packed, monkeypatch):
+    """No room for what ssh says: at once, or when the board was begun."""
+    n_before = first
+
+    def temporary() -> IO[bytes]:
+        nonlocal n_before
+        n_before -= 1
+        if n_before < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return TemporaryFile()
+
+    monkeypatch.setattr("train_host.deploy_ssh.TemporaryFile", temporary)
+    # all in one wave, one at a time: what waits is not begun either
+    others = [Board(name, "nobody.invalid") for name in ("hall", "attic")]
+    seen = Seen()
+    results = deploy(packed, [board.entry, *others], seen, n_canaries=0, n_parallel=1, limits=LIMITS)
+    assert [result.outcome for result in results] == ["failed", "untouched", "untouched"]
+    assert seen.results == results
+    _matches("^No space left on device, on this machine and not there; mend that", results[0].message)
+    assert results[0].message.endswith("deploy again to go on") == (first > 0)
+    assert board.store.active is None
+
+
+def test_an_ssh_that_may_not_be_run(packed, tmp_path, monkeypatch):
+    (tmp_path / "ssh").write_text("#!/bin/sh\n")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    [result] = deploy(packed, [Board("kitchen", "nobody.invalid")], Seen(), limits=LIMITS)
+    assert (result.outcome, result.message.partition(";")[0]) == ("failed", "ssh may not be run here")
 
 
 def test_host_keys(board, packed):
