@@ -20,6 +20,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -46,6 +47,10 @@ from edge.sources.libraries import quiet_stderr
 N_KEPT: Final = 3
 """Bundles that stay beside the active, the previous and the last good one; older ones go, so that no card fills up."""
 
+LOCK_S: Final = 60.0
+"""So long whoever asks for a change waits for another one: it computes the golden recording, on whatever board."""
+_LOCK_POLL_S: Final = 0.1
+
 ACTIVE: Final = "active"
 PREVIOUS: Final = "previous"
 GOOD: Final = "good"
@@ -69,6 +74,9 @@ class Store:
     """The bundles in `folder` (default: the board's), accepted by the public keys in `keys` (default: the board's).
 
     None stands for the bundle that comes with the program wherever an id is given.
+
+    One change is made at a time. `install`, `activate` and `rollback` wait `LOCK_S` for another one to end; what the
+    daemon does by itself waits for nobody, or its watchdog would end it. After that, each raises BundleError.
     """
 
     def __init__(self, folder: Path | None = None, keys: Path | None = None) -> None:
@@ -156,7 +164,7 @@ class Store:
             BundleError: it is refused (see `verify`), it is older than the active one (unless `allow_downgrade`),
                 another bundle has its id, or the disk is full or cannot be written. The store is then as it was.
         """
-        with self._changing():
+        with self._changing(LOCK_S):
             verified = self.verify(source)
             bundle = verified.bundle
             if not allow_downgrade:
@@ -186,7 +194,7 @@ class Store:
             BundleError: there is none of that id, it is refused (see `verify`), or it is older than the active one
                 (unless `allow_downgrade`).
         """
-        with self._changing():
+        with self._changing(LOCK_S):
             verified = self.verify(self.path(bundle_id))
             if not allow_downgrade:
                 self._refuse_older(verified.bundle)
@@ -200,9 +208,16 @@ class Store:
         left behind stays installed, but is not gone back to.
 
         Raises:
-            BundleError: there is nothing to go back to, or none of them can be used; nothing is changed then.
+            BundleError: there is nothing to go back to, none of them can be used, or another one has become active
+                while a change was waited for; nothing is changed then.
         """
-        with self._changing():
+        left = self.active
+        with self._changing(LOCK_S):
+            if self.active != left:  # given up by the board itself: to go back once more would be one too far
+                raise BundleError(
+                    f"{left or DEFAULT_BUNDLE} was left meanwhile, and {self.active or DEFAULT_BUNDLE} is active; "
+                    "`tonelight model rollback` once more leaves that one, too"
+                )
             return self._go_back(self.rollback_candidates())
 
     def give_up(self) -> tuple[Bundle, list[str]]:
@@ -407,7 +422,7 @@ class Store:
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
+    def _changing(self, wait_s: float = 0.0) -> Iterator[None]:
         """Only one process at a time; what the system refuses is told in one line."""
         try:
             if not self.folder.is_dir():
@@ -418,18 +433,26 @@ class Store:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
             try:
                 self._hand_over(lock)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise BundleError(
-                        f"another tonelight is changing the bundles in {self.folder} right now; try again in a minute"
-                    ) from None
+                self._lock(descriptor, wait_s)
                 self._remove_leftovers()
                 yield
             finally:
                 os.close(descriptor)
         except OSError as error:
             raise BundleError(self._way_out(error)) from None
+
+    def _lock(self, descriptor: int, wait_s: float) -> None:
+        end_s = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() >= end_s:
+                    raise BundleError(
+                        f"another tonelight is changing the bundles in {self.folder} right now; try again in a minute"
+                    ) from None
+            time.sleep(_LOCK_POLL_S)
 
     def _way_out(self, error: OSError) -> str:
         where = error.filename2 or error.filename or self.folder

@@ -305,9 +305,12 @@ class _Deployment:
         self._step("going back")
         by_hand = "there: sudo tonelight model rollback && sudo systemctl restart tonelight"
         try:
-            if self._look().active == self._package.id:
-                self._expect(self._run("$up tonelight model rollback", timeout_s=self._limits.install_s))
             found = self._look()
+            if found.active == self._package.id:
+                answer = self._run("$up tonelight model rollback", timeout_s=self._limits.install_s)
+                found = self._look()
+                if found.active == self._package.id:  # otherwise the board may have been quicker
+                    self._expect(answer)
             self._take_up("restart")
             still = self._watch(found, found.active, 0.0, self._limits.healthy_s, bears_fault)
         except DeployError as error:

@@ -158,6 +158,19 @@ def test_not_well_after_the_switch(board, maker, packed):
 
 
 @pytest.mark.slow
+def test_a_board_that_was_quicker_to_go_back(board, packed):
+    board.start()
+    board.script("before-reload", f'#!/bin/sh\n: >"{board.store.folder}/{packed.id}/{MODEL}"\n')
+    tonelight = f'{sys.executable} -m edge "$@"'
+    board.script(
+        "bin/tonelight",
+        f'#!/bin/sh\n[ "$2" = rollback ] || exec {tonelight}\n{tonelight}\necho "was left meanwhile" >&2\nexit 1\n',
+    )
+    result = to(board, packed, SHORT)
+    assert (result.outcome, result.now) == ("rolled back", DEFAULT_BUNDLE), result.message
+
+
+@pytest.mark.slow
 def test_a_daemon_that_dies_after_the_switch(board, packed):
     board.start()
     board.script(
