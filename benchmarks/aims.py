@@ -60,10 +60,21 @@ AIMS = {
 def aims_table(bench: Mapping[str, float], printed: Mapping[str, str]) -> str:
     """All aims in one table.
 
-    `bench`: the figures of `tonelight bench` and `footprint`; `printed`: by their names what the other benchmarks have
-    printed, of which some may be missing.
+    `bench`: the figures of `tonelight bench`; `printed`: by their names what the other benchmarks have printed, of
+    which some may be missing.
     """
     measured = {name: {"": bench[name]} for name in AIMS if name in bench}
+    if "daemon_share_of_core" in bench:
+        measured["share_of_core"] = {
+            "(the pipeline alone)": bench["share_of_core"],
+            "(the whole daemon, with a recording, log and health file)": bench["daemon_share_of_core"],
+            "(and what a microphone's sound needs before)": bench["daemon_share_of_core"] + bench["microphone"] / 10,
+        }
+    if "memory" in bench:
+        measured["memory"] = {"(a recording, log and health file, no light)": bench["memory"]}
+        for row in rows(printed.get("memory", "")):
+            if row[0].startswith("PortAudio"):
+                measured["memory"]["(and what PortAudio adds)"] = bench["memory"] + number(row[1])
     if "features" in printed:
         lines = rows(printed["features"])
         for name, peer, descriptors in (

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.aims import AIMS, Aim, aims_table, number
+from benchmarks.performance import _machines
 from benchmarks.training import document
 
 ROOT = Path(__file__).parents[1]
@@ -52,13 +53,27 @@ def test_the_aims_are_read_from_what_is_printed() -> None:
 | --- | --- | --- |
 | 20 ms | 2.00 ms | 1.58x |
 """
-    told = aims_table({"memory": 49.0, "start": 1.2}, {"features": features})
+    memory = """\
+|  | adds | then resident | of which pages of files |
+| --- | --- | --- | --- |
+| numpy | +16.7 MB | 25.9 MB | 12.9 MB |
+| PortAudio, for a microphone | +20.0 MB | 79.0 MB | 50.1 MB |
+"""
+    bench = {"memory": 49.0, "start": 1.2, "share_of_core": 0.3, "daemon_share_of_core": 0.6, "microphone": 2.0}
+    told = aims_table(bench, {"features": features, "memory": memory})
     told = {row[0]: row[3:] for row in ([c.strip() for c in line.split("|")[1:-1]] for line in told.splitlines()[2:])}
     assert len(told) == len(AIMS)
     assert told[AIMS["psf"].what] == ["5.2x (3 s)", "met, both"]
     assert told[AIMS["librosa"].what] == ["3.5x (3 s)", "missed"]
     assert told[AIMS["streamed"].what] == ["1.58x", "met, the first"]
-    assert told[AIMS["memory"].what] == ["49 MB", "met, both"]
+    assert told[AIMS["memory"].what] == [
+        "49 MB (a recording, log and health file, no light), 69 MB (and what PortAudio adds)", "met, the first",
+    ]  # fmt: skip
+    assert told[AIMS["share_of_core"].what] == [
+        "0.3% (the pipeline alone), 0.6% (the whole daemon, with a recording, log and health file), "
+        "0.8% (and what a microphone's sound needs before)",
+        "met, the first",
+    ]
     assert told[AIMS["start"].what] == ["1.2 s", "missed"]
     assert told[AIMS["usual"].what] == ["", "not measured"]
 
@@ -84,6 +99,13 @@ def test_a_day_in_short() -> None:
     assert [row[0] for row in rows] == [f"minute {n}" for n in (1, 2, 6, 12, 24)]
     # memory does not grow: a day of it would be thousands of megabytes if anything were kept
     assert all(number(row[3]) < 5 for row in rows)
+
+
+def test_all_that_bench_says_stands_in_the_table_of_machines() -> None:
+    here = {"figures": {"start": {"what": "start", "value": 0.7071, "unit": "s"}}}
+    here |= dict.fromkeys(("machine", "python", "numpy", "runtime", "bundle"), "x")
+    assert "| start (s) | 0.707 | not measured | not measured | not measured | not measured |" in _machines(here)
+    assert (ROOT / "benchmarks" / "boards").is_dir()  # where its command says that a board's column comes from
 
 
 @pytest.mark.slow
