@@ -80,8 +80,16 @@ def test_the_aims_are_read_from_what_is_printed() -> None:
 
 def test_the_floor_is_below_what_is_measured() -> None:
     """Nothing can be faster than the processor."""
-    (rows,) = run("floor")
-    assert [row[0].partition(":")[0] for row in rows] == ["offset, level and gate", "features", "of these", "model"]
+    rows, profile = run("floor")
+    assert [re.split("[:,]", row[0])[0] for row in rows] == [
+        "offset", "features", "of these", "features", "model", "model",
+    ]  # fmt: skip
+    assert number(rows[-1][4]) == pytest.approx(number(rows[-2][4]) / 2, abs=0.001)
+    shares = [number(row[1]) for row in profile]
+    assert len(shares) == 10
+    assert shares == sorted(shares, reverse=True)
+    assert 0 < sum(shares) < 100
+    assert any("_raw_fft" in row[0] for row in profile)
     for row in rows:
         assert 0 < number(row[3]) < number(row[4])
         assert number(row[5]) > 1
