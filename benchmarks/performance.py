@@ -27,10 +27,11 @@ METHOD = """\
 
 Made by `python -m benchmarks.performance{quick}`; nothing here is written by hand.
 
-CPU time is measured, not time on the clock, and in one thread. What is compared runs in turns within one process, and a
-ratio is the median of the ratios of the rounds, so that a busy moment strikes both sides; the costs beside it are those
-of this machine in this hour, and higher the busier it is. The sound is the demo recording that comes along: speech with
-its pauses. So many processes wanted a processor at a time, this one included (`uptime`'s load): {load}.
+CPU time is measured, not time on the clock, and in one thread. What is compared runs in turns within one process (but
+for tflite-runtime, which needs a process of its own), and a ratio is the median of the ratios of the rounds, so that a
+busy moment strikes both sides; the costs beside it are those of this machine in this hour, and higher the busier it is.
+The sound is the demo recording that comes along: speech with its pauses. So many processes wanted a processor at a
+time, this one included (`uptime`'s load): {load}.
 
 ## What was aimed at
 

@@ -133,8 +133,9 @@ def test_features_beside_other_libraries() -> None:
 @needs_tensorflow
 def test_the_model_beside_other_runtimes() -> None:
     (rows,) = run("model")
-    assert len(rows) == 7
+    assert len(rows) == 8
     assert rows[0][2] == "1.0x"
+    assert sum("ai-edge-litert's interpreter" in row[0] for row in rows) == 1
     assert min(number(row[1]) for row in rows if row[1] != "not installed") > 0
 
 
