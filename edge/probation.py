@@ -3,7 +3,8 @@
 A bundle that was installed or activated is on probation until the daemon has taken `HEALTHY_S` of sound with it; it is
 good then. When the daemon has begun `N_STARTS` times and never got so far, whether it was killed, hung, crashed or
 could not load the bundle, the next start goes back to the last good one. The same goes for a good bundle that cannot
-be loaded any more. An end in good order does not count.
+be loaded any more. An end in good order does not count, and neither does what comes while the daemon is muted or has no
+microphone: a plug that is pulled then says nothing about the bundle.
 
 The count is on the disk before the bundle is loaded, so that no way to die escapes it.
 """
@@ -20,7 +21,7 @@ from edge.bundle import DEFAULT_BUNDLE, default_bundle_path
 from edge.errors import BundleError
 from edge.events import Score
 from edge.history import Event
-from edge.observers import Health
+from edge.observers import Health, Phase
 from edge.store import Store
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Probation:
         self._bundle: str | None = None
         self._is_on = False
         self._n_starts = 0  # without getting through, this one included
+        self._is_tried = True  # this start counts
         self._healthy_s = 0.0
         self._block_s: float | None = None  # when the last block came
         self._has_complained = False
@@ -85,7 +87,8 @@ class Probation:
         """The daemon has ended, or left the bundle, in good order: this start does not count."""
         if self._is_on:
             self._is_on = False
-            self._count(self._n_starts - 1)
+            if self._is_tried:
+                self._count(self._n_starts - 1)
 
     def on_level(self, level_db: float, speaking: bool) -> None:
         """A block got through."""
@@ -106,7 +109,13 @@ class Probation:
         """Of no interest."""
 
     def on_health(self, health: Health) -> None:
-        """Of no interest."""
+        """This start counts until it is certain that nothing is heard, and again from before the first block on."""
+        if not self._is_on or health.phase is Phase.STARTING:
+            return
+        is_tried = health.phase is Phase.LISTENING
+        if is_tried != self._is_tried:
+            self._is_tried = is_tried
+            self._count(self._n_starts if is_tried else self._n_starts - 1)
 
     def close(self) -> None:
         """The daemon ends, in good order or not: see `end`."""
@@ -130,7 +139,7 @@ class Probation:
         self._bundle = store.active
         folder, is_only_one = store.active_path, self._bundle is None and store.good is None
         if self._bundle != store.good:
-            self._is_on = True
+            self._is_on = self._is_tried = True
             self._n_starts += 1
             log.info("%s is on probation: start %d of %d", folder.name, self._n_starts, N_STARTS)
             self._count(self._n_starts)
@@ -146,7 +155,8 @@ class Probation:
     def _count(self, n_starts: int) -> bool:
         """Whether it was possible to keep the count."""
         try:
-            self._store.count_start(n_starts)
+            if self._store.active == self._bundle:  # the count of another one is not ours
+                self._store.count_start(n_starts)
         except BundleError as error:
             self._complain(error)
             return False

@@ -15,12 +15,14 @@ from pathlib import Path
 
 import pytest
 from audio_files import write
+from observed import health
 from signals import talk
 from signed import Maker, skip_unless_shipped_bundle_works
 
 from edge.bundle import DEFAULT_BUNDLE, MODEL, load_bundle
 from edge.commands.common import open_pipeline
 from edge.errors import BundleError
+from edge.observers import Phase
 from edge.probation import HEALTHY_S, N_STARTS, Probation
 from edge.store import ACTIVE, GOOD, STARTS, Store
 from train_host.signing import sign
@@ -62,6 +64,10 @@ class Board:
         for _ in range(round(seconds / block_s)):
             self.now_s += block_s
             self.probation.on_level(-60.0, False)
+
+    def tell(self, phase: Phase, n_lost: int = 0) -> None:
+        """What the daemon does now."""
+        self.probation.on_health(health(phase, n_lost=n_lost))
 
 
 def _load(folder: Path) -> str:
@@ -142,6 +148,25 @@ def test_an_end_in_good_order_does_not_count(board, maker):
         assert board.store.starts == 0
 
 
+@pytest.mark.parametrize("phase", [Phase.MUTED, Phase.FAULT])
+def test_a_plug_that_is_pulled_while_nothing_is_heard_does_not_count(phase, board, maker):
+    board.store.install(maker.make("1.0.0"))
+    for _ in range(2 * N_STARTS):
+        assert board.start() == "test-1.0.0"
+        board.tell(Phase.STARTING)
+        assert board.store.starts == 1  # should it hang with the bundle
+        board.tell(phase)
+        assert board.store.starts == 0
+    board.probation.end()
+    assert board.store.starts == 0
+    for number in range(1, N_STARTS + 1):  # unmuted, and each time it dies with the first sound
+        assert (board.start(), board.store.starts) == ("test-1.0.0", number)
+        for now in (phase, Phase.STARTING, Phase.LISTENING):
+            board.tell(now)
+        assert board.store.starts == number
+    assert board.start() == DEFAULT_BUNDLE
+
+
 def test_one_that_cannot_be_loaded(board, maker):
     board.store.install(maker.make("1.0.0"))
     board.store.mark_good("test-1.0.0")
@@ -214,6 +239,18 @@ def test_another_one_is_activated_meanwhile(board, maker):
     board.store.install(maker.make("1.1.0"))
     board.hear(2 * HEALTHY_S)
     assert (board.store.active, board.store.good) == ("test-1.1.0", None)
+
+
+def test_what_comes_of_this_one_does_not_count_for_another_that_is_activated_meanwhile(board, maker):
+    board.store.install(maker.make("1.0.0"))
+    board.start()
+    board.start()
+    board.store.install(maker.make("1.1.0"))
+    board.tell(Phase.MUTED)
+    assert board.store.starts == 0
+    board.tell(Phase.LISTENING)
+    board.probation.end()
+    assert board.store.starts == 0
 
 
 def test_what_a_cut_left_of_a_count_is_in_nobodys_way(board, maker):
