@@ -17,7 +17,8 @@ _COLOURS: Final = ("red", "green", "blue")
 class KernelLed:
     """The LED `name` of the kernel's LED class: dimmed as far as it can be, in colour if it is a multicolour one.
 
-    What the kernel used it for until then (its trigger) it does again after `close`. `root` is where the class lives.
+    What the kernel used it for until then (its trigger) it does again after `close`; one that was killed before leaves
+    nothing to go back to. `root` is where the class lives.
     """
 
     def __init__(self, name: str, root: Path = CLASS) -> None:
