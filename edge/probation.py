@@ -6,6 +6,8 @@ could not load the bundle, the next start goes back to the last good one. The sa
 be loaded any more. An end in good order does not count, and neither does what comes while the daemon is muted or has no
 microphone: a plug that is pulled then says nothing about the bundle.
 
+One with which sound is lost, as it is too slow for the board, does not become good, and each of its starts counts.
+
 The count is on the disk before the bundle is loaded, so that no way to die escapes it.
 """
 
@@ -17,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from edge.bundle import DEFAULT_BUNDLE, default_bundle_path
+from edge.bundle import DEFAULT_BUNDLE, SAMPLE_RATE_HZ, default_bundle_path
 from edge.errors import BundleError
 from edge.events import Score
 from edge.history import Event
@@ -30,6 +32,8 @@ N_STARTS: Final = 3
 """So many starts a bundle has to get through its probation."""
 HEALTHY_S: Final = 60.0
 """Sound that must have gone through the pipeline, in seconds."""
+BEARABLE_LOSS: Final = 0.01
+"""Share of the sound that may be lost during the probation."""
 _LONGEST_BLOCK_S: Final = 1.0  # between two blocks further apart, the microphone was away
 
 _Loaded = TypeVar("_Loaded")
@@ -48,6 +52,9 @@ class Probation:
         self._is_on = False
         self._n_starts = 0  # without getting through, this one included
         self._is_tried = True  # this start counts
+        self._is_slow = False
+        self._n_lost = 0  # samples, since the daemon's start
+        self._n_lost_before: int | None = None  # the same, when `_healthy_s` was 0
         self._healthy_s = 0.0
         self._block_s: float | None = None  # when the last block came
         self._has_complained = False
@@ -62,6 +69,7 @@ class Probation:
             BundleError: `load` refuses the bundle; that start has been counted.
         """
         self._healthy_s, self._block_s, self._has_complained = 0.0, None, False
+        self._is_slow, self._n_lost_before = False, None
         try:
             folder, is_only_one = self._choose()
         except BundleError as error:
@@ -87,7 +95,7 @@ class Probation:
         """The daemon has ended, or left the bundle, in good order: this start does not count."""
         if self._is_on:
             self._is_on = False
-            if self._is_tried:
+            if self._is_tried and not self._is_slow:
                 self._count(self._n_starts - 1)
 
     def on_level(self, level_db: float, speaking: bool) -> None:
@@ -100,7 +108,8 @@ class Probation:
         self._block_s = now_s
         if self._healthy_s >= HEALTHY_S:
             self._healthy_s = 0.0  # should it be impossible now: again after as long
-            self._pass()
+            if not self._loses():
+                self._pass()
 
     def on_score(self, score: Score) -> None:
         """Of no interest."""
@@ -110,6 +119,9 @@ class Probation:
 
     def on_health(self, health: Health) -> None:
         """This start counts until it is certain that nothing is heard, and again from before the first block on."""
+        self._n_lost = health.n_lost
+        if self._n_lost_before is None:
+            self._n_lost_before = health.n_lost
         if not self._is_on or health.phase is Phase.STARTING:
             return
         is_tried = health.phase is Phase.LISTENING
@@ -144,6 +156,21 @@ class Probation:
             log.info("%s is on probation: start %d of %d", folder.name, self._n_starts, N_STARTS)
             self._count(self._n_starts)
         return folder, is_only_one
+
+    def _loses(self) -> bool:
+        """Whether too much sound was lost since this was asked last."""
+        n_lost = self._n_lost - (self._n_lost_before or 0)
+        self._n_lost_before = self._n_lost
+        if n_lost <= BEARABLE_LOSS * HEALTHY_S * SAMPLE_RATE_HZ:
+            return False
+        if not self._is_slow:
+            log.warning(
+                "%s stays on probation: %.1f s of a minute of sound were lost; is it too slow for this board?",
+                self._bundle or DEFAULT_BUNDLE,
+                n_lost / SAMPLE_RATE_HZ,
+            )
+        self._is_slow = True
+        return True
 
     def _resort(self, load: Callable[[Path], _Loaded], error: BundleError) -> _Loaded:
         """Say what is wrong with the store, and load what needs none."""

@@ -167,6 +167,34 @@ def test_a_plug_that_is_pulled_while_nothing_is_heard_does_not_count(phase, boar
     assert board.start() == DEFAULT_BUNDLE
 
 
+def test_one_with_which_sound_is_lost_does_not_become_good_and_is_left(board, maker, caplog):
+    board.store.install(maker.make("1.0.0"))
+    for number in range(1, N_STARTS + 1):
+        assert (board.start(), board.store.starts) == ("test-1.0.0", number)
+        for minute in range(3):
+            board.tell(Phase.LISTENING, n_lost=10_000 * minute)
+            board.hear(HEALTHY_S / 2)
+            board.tell(Phase.LISTENING, n_lost=10_000 * (minute + 1))
+            board.hear(HEALTHY_S / 2 + 1)
+        assert (board.store.good, board.store.starts) == (None, number)
+        assert caplog.text.count("stays on probation: 0.6 s of a minute of sound were lost; is it too") == number
+        board.probation.end()
+    assert board.start() == DEFAULT_BUNDLE
+
+
+def test_one_that_loses_no_more_becomes_good(board, maker):
+    board.store.install(maker.make("1.0.0"))
+    board.start()
+    board.tell(Phase.LISTENING, n_lost=500_000)  # with the one before a reload
+    board.hear(HEALTHY_S / 2)
+    board.tell(Phase.LISTENING, n_lost=600_000)
+    board.hear(HEALTHY_S / 2 + 1)
+    assert board.store.good is None
+    board.tell(Phase.LISTENING, n_lost=600_000 + 9_000)
+    board.hear(HEALTHY_S + 1)
+    assert (board.store.good, board.store.starts) == ("test-1.0.0", 0)
+
+
 def test_one_that_cannot_be_loaded(board, maker):
     board.store.install(maker.make("1.0.0"))
     board.store.mark_good("test-1.0.0")
