@@ -38,6 +38,7 @@ GOOD: Final[tuple[Outcome, ...]] = ("done", "already", "installed")
 _STAGING: Final = "tonelight-deploy"
 _CANNOT_UNPACK: Final = 66
 _NOT_RUNNING: Final = 67
+_START_IT: Final = "the service does not run there: sudo systemctl start tonelight"
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class Result(msgspec.Struct, frozen=True):
     now: str | None
     message: str
     seconds: float
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether its service was seen to hear sound with the bundle: where it was not, `message` says why."""
+        return self.outcome in ("done", "already") and not self.message
 
 
 class View(Protocol):
@@ -121,8 +127,10 @@ def deploy(
 ) -> list[Result]:
     """Bring `package` to the first `n_canaries` of `boards`, then to the others, `n_parallel` at a time.
 
-    After a board has failed, those that were not begun are left untouched; those at work are finished. The same goes
-    for Ctrl-C; a second one cuts the connections, and boards look after themselves. Results are in the boards' order.
+    The others are begun only when each of the first hears sound with it: a service that does not run or is muted is no
+    failure, but no proof either. After a board has failed, those that were not begun are left untouched; those at work
+    are finished. The same goes for Ctrl-C; a second one cuts the connections, and boards look after themselves. Results
+    are in the boards' order.
 
     Raises:
         KeyboardInterrupt: the second one.
@@ -153,6 +161,13 @@ def deploy(
         sockets = Path(stack.enter_context(TemporaryDirectory(prefix="tl-", dir=short)))
         pool = stack.enter_context(ThreadPoolExecutor(n_parallel))
         for wave in (boards[:n_canaries], boards[n_canaries:]):
+            deaf = next((result for result in results if not result.is_proof), None)
+            if wave and deaf is not None and not stop.is_set():
+                stop.set()
+                view.note(
+                    f"no other board is begun: {deaf.board} has heard no sound with {package.id} ({deaf.message}); "
+                    "mend that and deploy again, or name another board first, or --canary 0 to go on without"
+                )
             futures = [pool.submit(one, board, sockets / str(len(results) + i)) for i, board in enumerate(wave)]
             _wait(futures, stop, view, lock, connections)
             results += [future.result() for future in futures]
@@ -224,22 +239,22 @@ class _Deployment:
         bears_fault = running is not None and running.health.phase is Phase.FAULT
         if self._has_it(found):
             if running is None:
-                return "already", "but tonelight does not run there: sudo systemctl start tonelight"
+                return "already", _START_IT
             if running.health.model == package.id:
-                why = self._watch(found, package.id, 0.0, SILENT_S * 1.5, bears_fault)
-                if why is not None:
-                    return "failed", f"it has {package.id} already, but {why}; sudo tonelight doctor"
-                return "already", running.health.reason
+                watch = self._watch(found, package.id, 0.0, SILENT_S * 1.5, bears_fault)
+                if watch.why is not None:
+                    return "failed", f"it has {package.id} already, but {watch.why}; sudo tonelight doctor"
+                return "already", watch.deaf
         else:
             self._install(found)
         self._step("taking it up")
         if not self._take_up():
-            return "installed", "the service does not run there: sudo systemctl start tonelight"
-        why = self._watch(found, package.id, limits.steady_s, limits.healthy_s, bears_fault)
-        if why is not None:
-            return self._go_back(why, bears_fault)
+            return "installed", _START_IT
+        watch = self._watch(found, package.id, limits.steady_s, limits.healthy_s, bears_fault)
+        if watch.why is not None:
+            return self._go_back(watch.why, bears_fault)
         self._now = package.id
-        return "done", ""
+        return "done", watch.deaf
 
     def _look(self) -> Listing:
         answer = self._run("$up tonelight model list --json")
@@ -312,15 +327,15 @@ class _Deployment:
                 if found.active == self._package.id:  # otherwise the board may have been quicker
                     self._expect(answer)
             self._take_up("restart")
-            still = self._watch(found, found.active, 0.0, self._limits.healthy_s, bears_fault)
+            still = self._watch(found, found.active, 0.0, self._limits.healthy_s, bears_fault).why
         except DeployError as error:
             return "failed", f"{why}; and it could not be made to go back: {error}; {by_hand}"
         if still is not None:
             return "failed", f"{why}; it went back to {found.active}, but {still}; sudo tonelight doctor"
         return "rolled back", f"{why}; {found.active} listens again; there: journalctl -u tonelight"
 
-    def _watch(self, found: Listing, bundle_id: str, steady_s: float, limit_s: float, bears_fault: bool) -> str | None:
-        """Wait until the service is well with `bundle_id`; else, why it is not."""
+    def _watch(self, found: Listing, bundle_id: str, steady_s: float, limit_s: float, bears_fault: bool) -> Watch:
+        """Wait until the service is well with `bundle_id`, or for as long as that may take."""
         if steady_s:
             self._step("watching")
         watch = Watch(bundle_id, steady_s, bears_fault)
@@ -335,7 +350,7 @@ class _Deployment:
                     raise
             if not watch.is_over:
                 time.sleep(self._limits.poll_s)
-        return watch.why
+        return watch
 
     def _run(self, script: str, *, content: bytes = b"", timeout_s: float | None = None) -> Answer:
         return self._connection.run(
@@ -365,6 +380,8 @@ class Watch:
     """Judges, report by report, whether the service is well with a bundle: for `steady_s`, it speaks and has no fault.
 
     `bears_fault`: it was in a fault before, so the bundle is not to blame for one.
+
+    `deaf` says in words why it may have heard nothing while it was well; it is empty where it listened all the time.
     """
 
     def __init__(self, bundle_id: str, steady_s: float, bears_fault: bool) -> None:
@@ -378,6 +395,7 @@ class Watch:
         self._crashed = False
         self._is_well = False
         self._why = "tonelight does not say how it is"
+        self.deaf = ""
 
     @property
     def is_over(self) -> bool:
@@ -415,7 +433,9 @@ class Watch:
         else:
             self._pid = report.pid
             if self._well_s is None:
-                self._well_s = now_s
+                self._well_s, self.deaf = now_s, ""
+            if health.phase is not Phase.LISTENING:
+                self.deaf = health.reason if health.phase is Phase.FAULT else "it is muted: sudo tonelight unmute"
             self._why = f"tonelight was not well with {self._bundle_id} for {self._steady_s:.0f} s"
             # The first report may be what one that is gone has left behind.
             self._is_well = not is_first and now_s - self._well_s >= self._steady_s

@@ -30,7 +30,7 @@ else:
 DESCRIPTION: Final = """\
 Brings a signed bundle to boards over the system's ssh: copied, verified and tried on the board, taken up by its
 service, and watched; a board that is not well with it goes back. The first board goes alone, the others follow when it
-is well. Calling it again goes on where it ended; a board that has the bundle is left alone.
+hears sound with it. Calling it again goes on where it ended; a board that has the bundle is left alone.
 """
 EPILOG: Final = """\
 an inventory (boards.toml):
@@ -240,7 +240,10 @@ def summarise(results: Sequence[Result], bundle_id: str, console: Console) -> No
         table.add_row(*(Text(cell, style=style if cell is cells[1] else "") for cell in cells))
     console.print(table)
     n_good = sum(result.outcome in GOOD for result in results)
-    rest = "" if n_good == len(results) else "; mend what failed and deploy again: it goes on with the others"
+    has_failure = any(result.outcome not in (*GOOD, "untouched") for result in results)
+    rest = f"; {'mend what failed and ' * has_failure}deploy again: it goes on with the others"
+    if n_good == len(results):
+        rest = ""
     console.print(Text(f"{n_good} of {len(results)} boards have {bundle_id}{rest}"), soft_wrap=True)
 
 

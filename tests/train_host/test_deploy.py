@@ -1,6 +1,7 @@
 """`tonelight-train deploy` to boards with a real sshd, a real `tonelight` and a real daemon each."""
 
 import errno
+import io
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 import pytest
+from rich.console import Console
 from signed import Maker, skip_unless_shipped_bundle_works
 from ssh_boards import Network, SshBoard, until
 
@@ -23,7 +25,7 @@ from edge.health import Report
 from edge.observers import Health, Phase
 from train_host.cli import main
 from train_host.deploy import Limits, Package, Result, Watch, deploy, pack
-from train_host.deploy_command import choose, read_inventory
+from train_host.deploy_command import choose, read_inventory, summarise
 from train_host.deploy_ssh import Board
 from train_host.errors import DeployError
 from train_host.signing import keygen, sign
@@ -355,17 +357,19 @@ def test_one_of_three_fails_and_the_rest_are_not_touched(network, maker, packed)
     boards = [network.board(name, maker.public) for name in ("a", "b", "c")]
     entries = [board.entry for board in boards]
     shutil.rmtree(boards[1].folder / "etc" / "keys")
-    results = deploy(packed, entries, Seen(), n_parallel=1, limits=LIMITS)
+    results = deploy(packed, entries, Seen(), n_canaries=0, n_parallel=1, limits=LIMITS)
     assert [result.outcome for result in results] == ["installed", "failed", "untouched"]
     assert [board.store.active for board in boards] == [packed.id, None, None]
     shutil.copytree(boards[0].folder / "etc" / "keys", boards[1].folder / "etc" / "keys")
-    results = deploy(packed, entries, Seen(), n_canaries=2, limits=LIMITS)
+    boards[0].start()
+    results = deploy(packed, entries, Seen(), limits=LIMITS)
     assert [result.outcome for result in results] == ["already", "installed", "installed"]
 
 
 @pytest.mark.slow
 def test_the_canary_goes_alone(network, maker, packed):
     boards = [network.board(name, maker.public) for name in ("a", "b", "c")]
+    boards[0].start()
     seen = Seen()
     deploy(packed, [board.entry for board in boards], seen, limits=LIMITS)
     names = [name for name, _ in seen.steps]
@@ -373,6 +377,43 @@ def test_the_canary_goes_alone(network, maker, packed):
     shutil.rmtree(boards[0].folder / "etc" / "keys")
     results = deploy(pack(maker.make("1.2.0")), [board.entry for board in boards], seen, limits=LIMITS)
     assert [result.outcome for result in results] == ["failed", "untouched", "untouched"]
+
+
+def test_a_canary_that_does_not_run_is_no_proof(network, maker, packed):
+    boards = [network.board(name, maker.public) for name in ("a", "b")]
+    entries = [board.entry for board in boards]
+    for outcome in ("installed", "already"):
+        seen = Seen()
+        results = deploy(packed, entries, seen, limits=LIMITS)
+        assert [result.outcome for result in results] == [outcome, "untouched"]
+        [note] = seen.notes
+        _matches(
+            r"no other board is begun: a has heard no sound with test-1\.0\.0 \(.*systemctl start tonelight\)", note
+        )
+        assert "name another board first, or --canary 0" in note
+    assert boards[1].store.active is None
+    seen = Seen()
+    results = deploy(packed, entries, seen, n_canaries=2, limits=LIMITS)  # there are no others that it could speak for
+    assert ([result.outcome for result in results], seen.notes) == (["already", "installed"], [])
+
+
+@pytest.mark.slow
+def test_a_canary_that_is_muted_is_no_proof(network, maker, packed):
+    boards = [network.board(name, maker.public) for name in ("a", "b")]
+    entries = [board.entry for board in boards]
+    boards[0].start()
+    tonelight = boards[0].folder / "bin" / "tonelight"
+    subprocess.run([tonelight, "mute"], env=os.environ | boards[0].environ, check=True)
+    for outcome in ("done", "already"):
+        seen = Seen()
+        results = deploy(packed, entries, seen, limits=LIMITS)
+        assert [result.outcome for result in results] == [outcome, "untouched"]
+        assert results[0].message == "it is muted: sudo tonelight unmute"
+        [note] = seen.notes
+        assert "a has heard no sound" in note and results[0].message in note
+    subprocess.run([tonelight, "unmute"], env=os.environ | boards[0].environ, check=True)
+    results = deploy(packed, entries, Seen(), limits=LIMITS)
+    assert [result.outcome for result in results] == ["already", "installed"]
 
 
 def test_the_command(network, maker, packed, tmp_path, capsys):
@@ -396,6 +437,16 @@ def test_the_command(network, maker, packed, tmp_path, capsys):
     assert lines[1].split() == ["a", "failed", DEFAULT_BUNDLE, DEFAULT_BUNDLE, lines[1].split()[-1]]
     assert lines[2].split() == ["b", "untouched"]
     assert lines[3].startswith(f"0 of 2 boards have {packed.id}; mend what failed")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "rest"), [("installed", "; deploy again"), ("failed", "; mend what failed and deploy")]
+)
+def test_the_last_line_asks_to_mend_only_what_failed(outcome, rest):
+    out = io.StringIO()
+    results = [Result("a", outcome, None, None, "", 1.0), Result("b", "untouched", None, None, "", 0.0)]
+    summarise(results, "test-1.0.0", Console(file=out))
+    assert f"of 2 boards have test-1.0.0{rest}" in out.getvalue()
 
 
 @pytest.mark.slow
@@ -511,8 +562,20 @@ def test_well_after_steady_reports():
     assert judged(*map(report, range(4))).why is None
     assert judged(*map(report, range(3))).why is not None
     assert judged(report(0), report(1), steady_s=0.0).why is None
-    assert judged(*(report(n, phase=Phase.MUTED) for n in range(4))).why is None
-    assert judged(*(report(n, phase=Phase.FAULT) for n in range(4)), bears_fault=True).why is None
+
+
+def test_well_and_deaf():
+    """A board that is muted, or had a fault before, is no failure, and it is said that it hears nothing."""
+    for phase, deaf in ((Phase.MUTED, "it is muted: sudo tonelight unmute"), (Phase.FAULT, "no microphone")):
+        for n_deaf in (4, 1):
+            phases = [phase] * n_deaf + [Phase.LISTENING] * (4 - n_deaf)
+            watch = judged(*(report(n, phase=each) for n, each in enumerate(phases)), bears_fault=True)
+            assert (watch.why, watch.deaf) == (None, deaf)
+    assert judged(*map(report, range(4)), bears_fault=True).deaf == ""
+    # of what was before a break, nothing counts
+    reports = [report(0, phase=Phase.MUTED), report(1, phase=Phase.STARTING), *(report(n) for n in range(2, 6))]
+    watch = judged(*reports)
+    assert (watch.why, watch.deaf) == (None, "")
 
 
 @pytest.mark.parametrize(
