@@ -20,7 +20,7 @@ def test_starts_with_the_board_and_lights(board: Machine, figures: dict[str, flo
     figures["boot to listening, s"] = said_at_s(board, "listening to")[0]
 
 
-def test_speech_lights_its_line_and_is_in_the_log(board: Machine) -> None:
+def test_speech_lights_its_line_and_is_in_the_log(board: Machine, figures: dict[str, float]) -> None:
     begin_to_listen(board)
     said = ("kettle", "news")
     for phrase, wanted in zip(said, expected(*said), strict=True):
@@ -34,6 +34,9 @@ def test_speech_lights_its_line_and_is_in_the_log(board: Machine) -> None:
         shown = {name for at_s, name, is_lit in lights(board) if is_lit and at_s >= began_s}
         assert ("uncertain" if heard["uncertain"] else heard["label"]) in shown
         assert not {"starting", "muted", "fault"} & shown
+    # with a real sound card, by PortAudio
+    resident = board.run("grep VmRSS /proc/$(systemctl show -P MainPID tonelight)/status")
+    figures["memory of the service that has heard speech, MB"] = int(resident.split()[1]) * 1024 / 1e6
 
 
 def test_locked_in(board: Machine, figures: dict[str, float]) -> None:
