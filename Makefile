@@ -92,7 +92,7 @@ $(UV):
 	@build/uv/bin/python -m pip --quiet --disable-pip-version-check install 'uv>=0.5'
 
 lock: $(UV) ## resolve the dependencies of pyproject.toml anew, and prove that the boards have a wheel of each
-	$(COMPILE) $(EVERYWHERE) --extra train --extra test \
+	$(COMPILE) $(EVERYWHERE) --extra train --extra jax --extra test \
 	  -o train_host/locks/workstation.txt
 	$(COMPILE) $(EVERYWHERE) $(TESTED) $(SERVICES) --extra gpiod -o edge/locks/device.txt
 	$(COMPILE) $(EVERYWHERE) $(TESTED) $(SERVICES) --extra pi -o edge/locks/pi.txt

@@ -10,7 +10,6 @@ import pytest
 
 from benchmarks.aims import AIMS, Aim, aims_table, number
 from benchmarks.performance import _machines
-from benchmarks.training import document
 
 ROOT = Path(__file__).parents[1]
 needs_tensorflow = pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="needs tensorflow")
@@ -147,53 +146,3 @@ def test_the_path_beside_the_usual_way() -> None:
     assert len(usual) == 3
     assert "20 ms" in [row[0] for row in by_block]
     assert [row[0] for row in by_microphones] == ["1", "2", "4", "8"]
-
-
-TRAINED = {
-    "backend": "tensorflow",
-    "device": "a processor, 2 cores",
-    "is_quick": False,
-    "load": [0.4, 2.4],
-    "n_clips": 400,
-    "corpora": "ravdess, savee",
-    "n_views": 1,
-    "hours": 0.5,
-    "n_segments": 754,
-    "cache_mb": 15.0,
-    "first_s": 20.0,
-    "second_s": 0.2,
-    "is_gpu": False,
-    "is_cudnn": False,
-    "batch_size": 64,
-    "crop_frames": 240,
-    "n_rounds": 7,
-    "n_steps": 25,
-    "n_threads": 1,
-    "step_s": 0.2,
-    "waited_s": 0.0,
-    "ready_s": 0.2,
-    "batch_s": 0.05,
-    "ahead_s": 0.05,
-    "n_all": 10936,
-    "n_epoch": 338,
-    "n_whole": 3000,
-}
-
-
-def test_what_training_costs_without_a_gpu() -> None:
-    text = document([TRAINED])
-    assert "- a processor, 2 cores, tensorflow: load 0.4 and 2.4\n" in text
-    assert "| first run: everything is computed | 20.0 s |" in text
-    assert "| second run: everything is read | 0.20 s, 100x as fast |" in text
-    assert "| the LSTM is computed by | Keras' own loop |" in text
-    assert "| a whole training: 3000 steps | 10 min |" in text
-    assert "**On a GPU: not measured**" in text
-
-
-def test_what_training_costs_on_a_gpu_is_told_against_the_processor() -> None:
-    gpu = {"device": "a GPU", "is_gpu": True, "is_cudnn": True, "step_s": 0.008, "waited_s": 0.002, "n_threads": 8}
-    text = document([TRAINED, TRAINED | gpu])
-    assert "| the LSTM is computed by | Keras' own loop | cuDNN |" in text
-    assert "| the same against a processor, 2 cores, tensorflow | 1.0x as fast | 25.0x as fast |" in text
-    assert "| 0.0 ms, 0% | 2.0 ms, 25% |" in text
-    assert "not measured" not in text

@@ -88,8 +88,6 @@ class Machine:
 
     def _power_on(self, command: list[str | Path], path: Path) -> None:
         """Start QEMU, and connect to the socket that it makes at `path`."""
-        # before the tests that run beside these: nothing takes as long as a board
-        command = ["nice", "-n", "-10", *command]
         with self.console.open("ab") as log:
             self._qemu = subprocess.Popen([str(word) for word in command], stdout=log, stderr=subprocess.STDOUT)
         self._line, self._pending = socket.socket(socket.AF_UNIX), b""

@@ -1,4 +1,4 @@
-"""One training on two devices, which JAX makes of one processor: the same losses, and the same network."""
+"""One training on two devices, which JAX makes of one processor: the same losses, and the same network. Who computes it."""
 
 import csv
 import os
@@ -11,6 +11,11 @@ import numpy as np
 import pytest
 
 pytest.importorskip("keras")
+
+import keras
+
+from train_host.devices import uses_cudnn
+from train_host.recipes import RECIPES
 
 TRAIN = """
 import io, sys
@@ -111,47 +116,39 @@ def test_two_devices_train_what_one_trains(tmp_path):
 
 
 CUDNN = """
-import os, sys
-import numpy as np
+import sys
+import jaxlib.gpu_rnn
 import keras
+import numpy as np
 from train_host.devices import uses_cudnn
 from train_host.recipes import RECIPES
 
-if "pretend" in sys.argv:  # as on a machine with a GPU, as far as the network's form goes: nothing is computed
-    import jaxlib.gpu_rnn
-    sys.modules["keras.src.backend.jax.rnn"]._is_gpu_available = lambda: True
-    jaxlib.gpu_rnn.compute_rnn_workspace_reserve_space_sizes = lambda *sizes: (1, 1)
 recipe = RECIPES["tonelight"]
-n = recipe.features.n_features
-network = recipe.build(n)
-inputs = [np.zeros((4, 64, n), "float32"), np.ones((4, 8), "float32")]
-has_gpu = not all(device.startswith("cpu") for device in keras.distribution.list_devices())
-print(has_gpu, uses_cudnn(network, inputs))
+network = recipe.build(recipe.features.n_features)
+inputs = [np.zeros((4, 64, recipe.features.n_features), "float32"), np.ones((4, 8), "float32")]
+print(not all(device.startswith("cpu") for device in keras.distribution.list_devices()), uses_cudnn(network, inputs))
+# as on a machine with a GPU, as far as the network's form goes: nothing is computed
+sys.modules["keras.src.backend.jax.rnn"]._is_gpu_available = lambda: True
+jaxlib.gpu_rnn.compute_rnn_workspace_reserve_space_sizes = lambda *sizes: (1, 1)
+print(uses_cudnn(network, inputs))
 """
-
-
-def told(backend: str, *arguments: str) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", CUDNN, *arguments],
-        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_the_lstm_is_cudnns_where_there_is_a_gpu_and_only_there(backend):
-    if find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
-    has_gpu, is_cudnns = told(backend)
-    assert is_cudnns == has_gpu
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("jax") is None, reason="jax is not installed")
-def test_the_networks_form_is_one_that_cudnn_takes_on_jax():
-    assert told("jax", "pretend")[1] == "True"
+def test_on_jax_the_lstm_is_cudnns_where_there_is_a_gpu_and_only_there():
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", CUDNN], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    has_gpu, is_cudnns, is_in_its_form = done.stdout.split()
+    assert is_cudnns == has_gpu
+    assert is_in_its_form == "True"
+
+
+def test_on_tensorflow_the_lstm_is_cudnns_where_there_is_a_gpu_and_only_there():
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("another backend")
+    recipe = RECIPES["tonelight"]
+    inputs = [np.zeros((4, 64, recipe.features.n_features), np.float32), np.ones((4, 8), np.float32)]
+    has_gpu = not all(device.startswith("cpu") for device in keras.distribution.list_devices())
+    assert uses_cudnn(recipe.build(recipe.features.n_features), inputs) == has_gpu
