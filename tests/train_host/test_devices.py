@@ -1,4 +1,4 @@
-"""One training on two devices, which JAX makes of one processor: the same losses, and the same network. Who computes it."""
+"""One training on two devices, which JAX makes of one processor, trains the same network; and who computes the LSTM."""
 
 import csv
 import os
