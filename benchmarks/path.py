@@ -5,8 +5,7 @@
 The usual way, as notebooks and demos do it: every half second, features of the last three seconds by librosa, and
 Keras `predict` on them. Measured in two forms: with 40 MFCC alone and librosa's defaults, the least that anybody does;
 and with MFCC, chroma, mel, RMS and ZCR. The network is an LSTM of 128 units, untrained, which costs the same. It is
-given the demo recording; so is tonelight, in blocks of 20 ms. TensorFlow's threads rest while it is tonelight's turn:
-the CPU time of the one thread that works then and that of the process were the same.
+given the demo recording; so is tonelight, in blocks of 20 ms.
 """
 
 from __future__ import annotations

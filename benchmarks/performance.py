@@ -93,8 +93,8 @@ def _machines(here: dict[str, Any]) -> str:
         "whole path; besides, each part alone finds its data in the processor's caches. The whole daemon is a process "
         "that waits for each block, with its recording, its log and its health file.\n\n"
         "An audio callback that waits for its turn among Python's threads loses nothing: the driver was asked to keep "
-        f"{1000 * MicrophoneSource._DRIVER_S:g} ms of sound, and the ring behind it holds "
-        f"{MicrophoneSource._KEPT_S} s.\n"
+        f"{1000 * MicrophoneSource.DRIVER_S:g} ms of sound, and the ring behind it holds "
+        f"{MicrophoneSource.KEPT_S} s.\n"
     )
 
 

@@ -245,7 +245,7 @@ class _Microphone(MicrophoneSource):
         self.n_bad = 0
         self._blocks = Blocks(_RATE_HZ, BLOCK_MS)
         self._stillness = Stillness(_RATE_HZ)
-        self._ring = Ring(self._KEPT_S * _RATE_HZ, _CHANNELS)
+        self._ring = Ring(self.KEPT_S * _RATE_HZ, _CHANNELS)
         self._read_rows = _BLOCK_ROWS
         self._waited_s = 0.0
         for _ in range(10):  # ahead of the reader, as the resampler holds some back

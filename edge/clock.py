@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final, Protocol
 
-SYNCED: Final = Path("/run/systemd/timesync/synchronized")
-"""systemd-timesyncd touches it each time it has compared the clock with the network, at least once an hour."""
+TIMESYNC: Final = Path("/run/systemd/timesync")
+"""Of systemd-timesyncd, which touches `synchronized` in it whenever it has asked the network: at least once an hour."""
 _DAY_S: Final = 86_400.0
 _JUMP_S: Final = 7 * _DAY_S  # a clock further away from where it was has jumped, or the board was off as long
 _NOTE_S: Final = 3600.0  # each note is a write to the SD card
@@ -37,6 +37,11 @@ class SystemClock:
         return datetime.now(timezone.utc)
 
 
+def clock_synced() -> bool | None:
+    """Whether the clock has been set from the network since boot; None where systemd-timesyncd does not run."""
+    return _synchronized().exists() if TIMESYNC.is_dir() else None
+
+
 def can_tell_age(days: float, now_s: float, stamp: Path) -> bool:
     """Whether what looks `days` old at `now_s` (seconds since 1970) truly is, so that it may be removed for good.
 
@@ -60,5 +65,9 @@ def can_tell_age(days: float, now_s: float, stamp: Path) -> bool:
     if now_s - since_s >= days * _DAY_S:
         return True
     with suppress(OSError):
-        return abs(now_s - SYNCED.stat().st_mtime) < _DAY_S
+        return abs(now_s - _synchronized().stat().st_mtime) < _DAY_S
     return False
+
+
+def _synchronized() -> Path:
+    return TIMESYNC / "synchronized"

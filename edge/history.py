@@ -23,7 +23,7 @@ from typing import Final, TextIO
 
 import msgspec
 
-from edge.clock import can_tell_age
+from edge.clock import can_tell_age, clock_synced
 from edge.errors import ConfigError, HistoryError, one_line
 from edge.events import Detection
 from edge.labels import EMOTIONS
@@ -95,11 +95,6 @@ def utc_text(moment: datetime) -> str:
     if moment.tzinfo is None:
         raise ValueError(f"{moment} has no time zone")
     return moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
-
-
-def clock_synced(folder: Path = Path("/run/systemd/timesync")) -> bool | None:
-    """Whether the clock has been set from the network since boot; None where systemd-timesyncd does not run."""
-    return (folder / "synchronized").exists() if folder.is_dir() else None
 
 
 _MB: Final = 1_000_000

@@ -38,8 +38,6 @@ class Outlets:
     ) -> None:
         self.observers = Observers(observers)
         self.n_detections = 0
-        self.light_fault = ""
-        """Why the light cannot be driven; empty while it can."""
         self.node = node
         self.model = model
         self.lights = lights
@@ -68,6 +66,11 @@ class Outlets:
         self.lights.show_capturing(on)
 
     @property
+    def light_fault(self) -> str:
+        """Why the light cannot be driven; empty while it can."""
+        return self._light_trouble.words
+
+    @property
     def can_show_capturing(self) -> bool:
         """Whether there is a light that says so, and works."""
         return self.lights.can_show_capturing and not self._light_trouble.is_on
@@ -77,10 +80,8 @@ class Outlets:
         try:
             self.lights.tick(self._clock.monotonic())
         except LightError as error:
-            self.light_fault = str(error)
             self._light_trouble.begins(error)
         else:
-            self.light_fault = ""
             self._light_trouble.ends()
         self._tick_history()
 

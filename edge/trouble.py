@@ -15,17 +15,22 @@ class Trouble:
     def __init__(self, what: str) -> None:
         self._what = what
         self._said: set[str] = set()
-        self.is_on = False
+        self.words = ""
+        """What fails; empty while nothing does."""
+
+    @property
+    def is_on(self) -> bool:
+        return bool(self.words)
 
     def begins(self, error: TonelightError, then: str = "everything else goes on", way: str = "") -> None:
         """Something fails, in a `way` that is told once until it works again."""
         if way not in self._said:
             log.error("%s (%s)", error, then)
         self._said.add(way)
-        self.is_on = True
+        self.words = str(error)
 
     def ends(self) -> None:
         if self.is_on:
             log.info("the %s works again", self._what)
         self._said.clear()
-        self.is_on = False
+        self.words = ""

@@ -50,9 +50,9 @@ class MicrophoneSource:
     stands in `n_lost` as one sample, as nobody knows the number), `n_bad` (no numbers, replaced by zero).
     """
 
-    _KEPT_S: Final = 5
+    KEPT_S: Final = 5
     """Rides out a write to a slow SD card; beyond that, samples are lost and counted."""
-    _DRIVER_S: Final = 0.1
+    DRIVER_S: Final = 0.1
     """Kept by the driver while the callback waits its turn among Python's threads."""
 
     def __init__(self, device: str = "", block_ms: int = 20) -> None:
@@ -71,7 +71,7 @@ class MicrophoneSource:
         self._read_rows = max(1, chosen.rate_hz * block_ms // 1000)
         # Beyond a few, the channels are those of a virtual device that mixes as many as it is asked for.
         n_channels = chosen.n_channels if chosen.n_channels <= 8 else 2
-        self._ring = Ring(chosen.rate_hz * self._KEPT_S, n_channels)
+        self._ring = Ring(chosen.rate_hz * self.KEPT_S, n_channels)
         self._stream: Any = None
         # A stream of sounddevice and its callback hold each other: a strong reference would keep the ring, megabytes,
         # until Python looks for such circles. (While the stream is open, `_open` keeps this alive.)
@@ -83,7 +83,7 @@ class MicrophoneSource:
                     samplerate=chosen.rate_hz,
                     channels=n_channels,
                     dtype="float32",
-                    latency=self._DRIVER_S,
+                    latency=self.DRIVER_S,
                     callback=lambda *given: own._callback(*given),
                     finished_callback=lambda: own._ring.close(),
                 )

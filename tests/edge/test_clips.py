@@ -99,7 +99,7 @@ def test_all_is_all_also_what_is_damaged(tmp_path):
 
 @pytest.mark.parametrize("jump_days", [0, 60])
 def test_what_is_too_old_goes_unless_only_the_clock_says_so(tmp_path, monkeypatch, jump_days):
-    monkeypatch.setattr("edge.clock.SYNCED", tmp_path / "no network")
+    monkeypatch.setattr("edge.clock.TIMESYNC", tmp_path / "no network")
     folder = tmp_path / "clips"
     clips, (old, new) = filled(folder, 2)
     old = clips.label(old.id, "sad")

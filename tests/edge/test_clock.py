@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge import clock
-from edge.clock import can_tell_age
+from edge.clock import can_tell_age, clock_synced
 
 DAY_S = 86_400.0
 NOW_S = datetime(2026, 3, 1, 12, tzinfo=timezone.utc).timestamp()
@@ -16,8 +16,9 @@ NOW_S = datetime(2026, 3, 1, 12, tzinfo=timezone.utc).timestamp()
 @pytest.fixture(autouse=True)
 def synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of systemd-timesyncd, on a board that has none yet."""
-    monkeypatch.setattr(clock, "SYNCED", tmp_path / "synchronized")
-    return tmp_path / "synchronized"
+    folder = tmp_path / "timesync"
+    monkeypatch.setattr(clock, "TIMESYNC", folder)
+    return folder / "synchronized"
 
 
 def looks(stamp: Path, first_s: float, n_days: int) -> list[bool]:
@@ -49,8 +50,17 @@ def test_a_few_days_without_power_are_no_jump(tmp_path):
     assert can_tell_age(30, NOW_S + 34 * DAY_S, stamp)
 
 
+def test_whether_the_clock_is_set_is_known_from_timesyncd(synced):
+    assert clock_synced() is None
+    synced.parent.mkdir()
+    assert clock_synced() is False
+    synced.touch()
+    assert clock_synced() is True
+
+
 def test_the_network_vouches_for_a_day(tmp_path, synced):
     stamp = tmp_path / "log.clock"
+    synced.parent.mkdir()
     synced.touch()
     os.utime(synced, (NOW_S, NOW_S))
     assert can_tell_age(30, NOW_S + 2000, stamp)

@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge import history
+from edge.clock import clock_synced
 from edge.errors import ConfigError, HistoryError
 from edge.events import Detection
 from edge.history import Event, History, count_events, parse_since, read_events, write_csv, write_json_lines
@@ -94,13 +95,6 @@ def test_the_fields_are_those_of_the_contract_in_its_order():
         *("schema", "ts", "mono_s", "node", "start_s", "end_s", "label", "confidence", "probs", "uncertain", "model"),
         *("latency_ms", "clock_synced", "activation"),
     )
-
-
-def test_whether_the_clock_is_set_is_known_from_timesyncd(tmp_path):
-    assert history.clock_synced(tmp_path / "nowhere") is None
-    assert history.clock_synced(tmp_path) is False
-    (tmp_path / "synchronized").touch()
-    assert history.clock_synced(tmp_path) is True
 
 
 # --- writing and reading
@@ -254,7 +248,7 @@ def steady(path: Path, jump_days: float = 0) -> None:
 
 @pytest.mark.parametrize("jump_days", [40, 10_000, -10_000])
 def test_a_clock_that_jumps_removes_nothing(tmp_path, monkeypatch, jump_days):
-    monkeypatch.setattr("edge.clock.SYNCED", tmp_path / "no network")
+    monkeypatch.setattr("edge.clock.TIMESYNC", tmp_path / "no network")
     path = tmp_path / "history.db"
     steady(path, jump_days)
     log = History(path, 50, 7)
@@ -302,7 +296,7 @@ def test_age_is_looked_at_every_hour_without_new_events(tmp_path):
     log.close()
 
 
-@pytest.mark.skipif(history.clock_synced() is False, reason="this machine's own clock is not set")
+@pytest.mark.skipif(clock_synced() is False, reason="this machine's own clock is not set")
 def test_a_row_from_before_the_clock_was_set_is_as_old_as_what_follows(tmp_path):
     path = tmp_path / "history.db"
     steady(path)
