@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from edge import __version__
 from edge.bundle import Bundle, default_bundle_path
 from edge.classifier import Classifier, load_runtime
-from edge.config import demo_path
+from edge.config import AudioSettings, demo_path
 from edge.errors import TonelightError
 from edge.events import Detection
 from edge.features import FeatureExtractor
@@ -47,7 +47,7 @@ from edge.sources.libraries import quiet_stderr
 
 Float32 = NDArray[np.float32]
 
-BLOCK_MS: Final = 20
+BLOCK_MS: Final = AudioSettings().block_ms
 LISTENED_S: Final = 3.0
 """How long the daemon has listened when its memory is looked at."""
 HEARD_S: Final = 20.0

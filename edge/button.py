@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from edge.clips import Clips
+from edge.config import Config
 from edge.errors import ClipError, LightError, TonelightError
 from edge.leds.gpio import gpio_library
 from edge.mute import Mute
@@ -105,6 +106,27 @@ class Button:
                 self._is_over.wait(POLL_S)
         finally:
             gpio.cleanup(self._pin)
+
+
+class Buttons:
+    """Those that a configuration asks for: one that presses `mute`, and those that name the last of `clips`."""
+
+    def __init__(self, mute: Mute, clips: Clips) -> None:
+        self._mute = mute
+        self._clips = clips
+        self._open: list[Button] = []
+
+    def fit(self, wanted: Config) -> None:
+        """From now on these, and no others."""
+        self.close()
+        self._open = [teaching_button(pin, name, self._clips) for name, pin in wanted.capture.buttons.items()]
+        if wanted.mute.button_pin is not None:
+            self._open.append(mute_button(wanted.mute.button_pin, self._mute))
+
+    def close(self) -> None:
+        """Give all pins back."""
+        while self._open:
+            self._open.pop().close()
 
 
 def mute_button(pin: int, mute: Mute) -> Button:

@@ -45,7 +45,15 @@ class AudioSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: Annotated[
         str, Meta(description="part of the microphone's name as `tonelight devices` shows it; empty = the default one")
     ] = ""
-    block_ms: Annotated[int, Meta(ge=5, le=1000, description="sound handled at a time, in milliseconds")] = 20
+    block_ms: Annotated[
+        int,
+        Meta(
+            ge=5,
+            le=1000,
+            description="sound handled at a time, in milliseconds; with less, the light is as much sooner, and the "
+            "processor is woken more often",
+        ),
+    ] = 40
 
 
 class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -72,12 +72,13 @@ class Totals:
 
 @dataclass(frozen=True)
 class Successors:
-    """What goes on from now: a fresh pipeline with the name of its model, and the lights (the same, or others whose
-    predecessors have been closed)."""
+    """What goes on from now: another pipeline, fresh, with the name of its model, or None for the same; the lights (the
+    same, or others whose predecessors have been closed); and when to end for want of speech."""
 
-    pipeline: Pipeline
+    pipeline: Pipeline | None
     model: str
     lights: Lights
+    stop_after_silence_s: float
 
 
 class Daemon:
@@ -91,8 +92,8 @@ class Daemon:
         stop_after_silence_s: the loop ends by itself after so much sound without speech; 0 = never.
         observers: who watches. They are closed at the end.
         mute: the switch that closes the source; None where there is none.
-        reload: asked between blocks, and must answer at once: what is to go on in place of the present pipeline and
-            lights, or None. What it takes to get that ready delays the sound, of which the source keeps some seconds.
+        reload: asked between blocks, and must answer at once: what is to go on in place of what does, or None. What it
+            takes to get that ready delays the sound, of which the source keeps some seconds.
         recorder: makes clips of speech while somebody wants it and the light shows it; None where nobody can.
 
     What `start_s` and `end_s` of events count from is said in `edge.listener`. `latency_ms` runs from the arrival of
@@ -377,11 +378,13 @@ class Daemon:
             self._recorder.end()
 
     def _hand_over(self, successors: Successors) -> None:
-        self._take(self._listener.finish())
-        self._listener.renew(successors.pipeline)
+        if successors.pipeline is not None:
+            self._take(self._listener.finish())
+            self._listener.renew(successors.pipeline)
         self._outlets.model = successors.model
         self._outlets.lights = successors.lights
         self._outlets.show_phase(self._phase)
+        self._stop_after_silence_s = successors.stop_after_silence_s
         self._tell_health()
 
     def _tell_health(self) -> None:

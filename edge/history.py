@@ -148,19 +148,23 @@ class History:
         self.path = path
         self.n_lost = 0
         """Events that had to be dropped because too many were waiting."""
-        self._max_bytes = int(max_mb * _MB)
-        self._max_days = max_days
+        self.limit(max_mb, max_days)
         self._clock = clock
         self._waiting: deque[Event] = deque()
         self._db: sqlite3.Connection | None = None
         self._is_checked = False
         self._next_flush_s = float("-inf")
-        self._next_prune_s = float("-inf")
 
     @property
     def n_waiting(self) -> int:
         """Events not in the file yet."""
         return len(self._waiting)
+
+    def limit(self, max_mb: float, max_days: float) -> None:
+        """From now on, keep no more than this; what is there already goes little by little."""
+        self._max_bytes = int(max_mb * _MB)
+        self._max_days = max_days
+        self._next_prune_s = float("-inf")
 
     def write(self, event: Event) -> None:
         """Add `event`. It is in the file at once after a quiet time, otherwise within seconds, together with others.

@@ -49,7 +49,7 @@ class Recorder:
         """`has_view` says that something besides the light shows whether clips are kept."""
         self._switch = switch
         self._clips = clips
-        self._settings = settings
+        self.settings = settings
         self._has_view = has_view
         self._ring = np.zeros(0, np.float32)
         self._first = self._end = 0  # samples of the source that the ring holds
@@ -180,7 +180,7 @@ class Recorder:
             ) from None
 
     def _prune(self) -> None:
-        limits = self._settings
+        limits = self.settings
         self._clips.prune(limits.max_clips, limits.max_mb, limits.max_days)
 
     def _try(self, do: Callable[[], object]) -> None:

@@ -7,23 +7,23 @@ with a line in the log, and everything goes on as it was.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import msgspec
 
 from edge import notify
 from edge.bundle import Bundle
-from edge.commands.common import open_pipeline
+from edge.button import Buttons
 from edge.config import Config
 from edge.daemon import Successors
-from edge.errors import ConfigError, LightError, TonelightError
+from edge.errors import LightError, TonelightError
+from edge.history import History
 from edge.leds import Lights, open_lights
 from edge.pipeline import Pipeline
+from edge.recorder import Recorder
 
 log = logging.getLogger(__name__)
-
-_TAKEN_OVER = ("model", "leds")
 
 
 @dataclass
@@ -36,9 +36,12 @@ class Request:
 class Reload:
     """Asked by the daemon between blocks; what it answers goes on.
 
+    Taken over is all that does not need the microphone, the file of the log or the network to be opened anew; what does
+    waits for a restart, and is named.
+
     Args:
         request: whether anybody wants it.
-        loaded, bundle, lights: what runs now.
+        loaded, bundle, lights, buttons, history, recorder: what runs now.
         read: the configuration as it is now.
         look: the bundle that configuration asks for, as it is now.
         open_bundle: the same, with its pipeline, replayed and counted.
@@ -51,6 +54,9 @@ class Reload:
         loaded: Config,
         bundle: Bundle,
         lights: Lights,
+        buttons: Buttons,
+        history: History | None,
+        recorder: Recorder,
         read: Callable[[], Config],
         look: Callable[[Config], Bundle],
         open_bundle: Callable[[Config], tuple[Bundle, Pipeline]],
@@ -59,6 +65,9 @@ class Reload:
         self._loaded = loaded
         self._bundle = bundle
         self._lights = lights
+        self._buttons = buttons
+        self._history = history
+        self._recorder = recorder
         self._read = read
         self._look = look
         self._open = open_bundle
@@ -79,42 +88,60 @@ class Reload:
 
     def _successors(self) -> Successors | None:
         fresh = self._read()
-        has_other_lights = fresh.leds != self._loaded.leds
-        goes_on = self._beside_what_waits(fresh)
-        if self._look(fresh).manifest != self._bundle.manifest:
-            self._bundle, pipeline = self._open(fresh)
-        elif has_other_lights:
-            pipeline = open_pipeline(self._bundle)  # what goes on begins afresh
-        else:
-            self._name_what_waits(fresh)
-            log.info("reloaded: %s listens as before", self._bundle.id)
-            return None
-        if has_other_lights:
-            try:
-                self._lights.close()  # two cannot hold the same pins
-            except LightError as error:
-                log.error("%s", error)
-            self._lights = open_lights(fresh.leds)
-        self._name_what_waits(fresh)
-        self._loaded = goes_on
-        log.info("reloaded: %s listens", self._bundle.id)
-        return Successors(pipeline, self._bundle.id, self._lights)
-
-    def _beside_what_waits(self, fresh: Config) -> Config:
-        """What is taken over of `fresh`, together with all else as it runs.
-
-        Raises:
-            ConfigError: the new light wants a pin of a button that is still in use.
-        """
-        try:
-            return msgspec.structs.replace(self._loaded, model=fresh.model, leds=fresh.leds)
-        except ValueError as error:
-            raise ConfigError(
-                f"the button that is in use now goes only with `sudo systemctl restart tonelight` ({error})"
-            ) from None
-
-    def _name_what_waits(self, fresh: Config) -> None:
-        fields = [field for field in msgspec.structs.fields(Config) if field.name not in _TAKEN_OVER]
-        waiting = [each.encode_name for each in fields if getattr(fresh, each.name) != getattr(self._loaded, each.name)]
+        wanted = _beside_what_waits(fresh, self._loaded)
+        pipeline = None
+        if self._look(wanted).manifest != self._bundle.manifest:
+            self._bundle, pipeline = self._open(wanted)
+        waiting = list(_changed(wanted, fresh))
         if waiting:
             log.warning("%s: what changed there waits for `sudo systemctl restart tonelight`", ", ".join(waiting))
+        if pipeline is None and wanted == self._loaded:
+            log.info("reloaded: %s listens as before", self._bundle.id)
+            return None
+        self._fit(wanted)
+        log.info("reloaded: %s listens", self._bundle.id)
+        return Successors(pipeline, self._bundle.id, self._lights, wanted.stop_after_silence_s)
+
+    def _fit(self, wanted: Config) -> None:
+        """Bring everything but the pipeline to where it is wanted."""
+        before, self._loaded = self._loaded, wanted
+        has_other_lights = wanted.leds != before.leds
+        has_other_buttons = (wanted.mute, wanted.capture.buttons) != (before.mute, before.capture.buttons)
+        # two cannot hold the same pin: what goes comes first
+        if has_other_buttons:
+            self._buttons.close()
+        if has_other_lights:
+            try:
+                self._lights.close()
+            except LightError as error:
+                log.error("%s", error)
+            self._lights = open_lights(wanted.leds)
+        if has_other_buttons:
+            self._buttons.fit(wanted)
+        if self._history is not None:
+            self._history.limit(wanted.history.max_mb, wanted.history.max_days)
+        self._recorder.settings = wanted.capture
+
+
+def _beside_what_waits(fresh: Config, loaded: Config) -> Config:
+    """What is taken over of `fresh`, together with all else as it is in `loaded`."""
+    log_file = msgspec.structs.replace(loaded.history, max_mb=fresh.history.max_mb, max_days=fresh.history.max_days)
+    return msgspec.structs.replace(
+        loaded,
+        stop_after_silence_s=fresh.stop_after_silence_s,
+        model=fresh.model,
+        leds=fresh.leds,
+        mute=fresh.mute,
+        capture=fresh.capture,
+        history=log_file,
+    )
+
+
+def _changed(before: msgspec.Struct, after: msgspec.Struct, prefix: str = "") -> Iterator[str]:
+    """The dotted names of the keys that differ."""
+    for field in msgspec.structs.fields(type(before)):
+        old, new = getattr(before, field.name), getattr(after, field.name)
+        if isinstance(old, msgspec.Struct):
+            yield from _changed(old, new, f"{prefix}{field.encode_name}.")
+        elif old != new:
+            yield prefix + field.encode_name

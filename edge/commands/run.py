@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -17,7 +17,7 @@ import msgspec
 
 from edge import config
 from edge.bundle import Bundle, load_bundle
-from edge.button import mute_button, teaching_button
+from edge.button import Buttons
 from edge.capture import CaptureSwitch
 from edge.clips import Clips
 from edge.clock import SystemClock
@@ -67,22 +67,22 @@ def run(args: argparse.Namespace) -> int:
         probation = Probation(store)
         bundle, pipeline = _listener(args.bundle, loaded, probation)
         lights = open_lights(loaded.leds)
-        reload = Reload(
-            request,
-            loaded=loaded,
-            bundle=bundle,
-            lights=lights,
-            read=lambda: _load(args),
-            look=lambda fresh: load_bundle(_named(args.bundle, fresh) or store.active_path),
-            open_bundle=lambda fresh: _listener(args.bundle, fresh, probation),
-        )
-        recorder = Recorder(
-            CaptureSwitch(config.capture_path()),
-            Clips(config.clips_path()),
-            loaded.capture,
-            has_view=view is not None,
-        )
-        with _buttons(loaded, mute):
+        clips = Clips(config.clips_path())
+        recorder = Recorder(CaptureSwitch(config.capture_path()), clips, loaded.capture, has_view=view is not None)
+        with closing(Buttons(mute, clips)) as buttons:
+            buttons.fit(loaded)
+            reload = Reload(
+                request,
+                loaded=loaded,
+                bundle=bundle,
+                lights=lights,
+                buttons=buttons,
+                history=history,
+                recorder=recorder,
+                read=lambda: _load(args),
+                look=lambda fresh: load_bundle(_named(args.bundle, fresh) or store.active_path),
+                open_bundle=lambda fresh: _listener(args.bundle, fresh, probation),
+            )
             Daemon(
                 open_source=open_source,
                 pipeline=pipeline,
@@ -166,20 +166,6 @@ def _observers(args: argparse.Namespace, loaded: Config, mute: Mute) -> list[Obs
             )
         )
     return observers
-
-
-@contextmanager
-def _buttons(loaded: Config, mute: Mute) -> Iterator[None]:
-    """The button that presses `mute`, and those that say what was said last, as far as there are any."""
-    clips = Clips(config.clips_path())
-    buttons = [teaching_button(pin, emotion, clips) for emotion, pin in loaded.capture.buttons.items()]
-    if loaded.mute.button_pin is not None:
-        buttons.append(mute_button(loaded.mute.button_pin, mute))
-    try:
-        yield
-    finally:
-        for button in buttons:
-            button.close()
 
 
 def _source(wanted: str, loaded: Config, mute: Mute, realtime: bool, has_page: bool) -> Callable[[], Source]:

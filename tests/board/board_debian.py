@@ -18,7 +18,9 @@ PACKAGES: Final = (
     "openssh-server sudo"
 )
 
-_MODULES: Final = ("virtio_pci", "virtio_blk", "virtio_console", "crc32c_generic", "ext4", "snd-aloop", "configfs")
+_MODULES: Final = (
+    *("virtio_pci", "virtio_blk", "virtio_console", "crc32c_generic", "ext4", "snd-aloop", "configfs", "uleds"),
+)
 
 _EARLY: Final = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from board_image import ROOT
 from board_life import begin_to_listen, hear, lights, uptime_s
+from board_lights import other_lights
 from board_machine import Machine
 
 # each LED: its pin by GPIO number as in the configuration, and the line of the Orin's chip that is led there
@@ -29,34 +30,14 @@ PINS = {
 NAMES = {line: name for name, (_, line) in PINS.items()}
 WRITTEN = "/run/board/header"
 
-# a second chip, and the service as it is installed but for its light, until the next boot
-JETSON = """set -e
+# a second chip, until the next boot
+CHIP = f"""set -e
 chip=/sys/kernel/config/gpio-sim/jetson
 mkdir $chip $chip/bank0
 echo 164 >$chip/bank0/num_lines
 echo tegra234-gpio >$chip/bank0/label
 echo 1 >$chip/live
-python3 /board/lines.py /sys/devices/platform/$(cat $chip/dev_name) %(written)s >/dev/null 2>&1 &
-mkdir -p /run/systemd/system/tonelight.service.d
-cat >/run/systemd/system/tonelight.service.d/jetson.conf <<'END'
-[Service]
-Environment=JETSON_TESTING_MODEL_NAME=JETSON_ORIN_NANO PYTHONPATH=/opt/jetson.whl
-ExecStart=
-ExecStart=/opt/tonelight/bin/tonelight run --config /run/board/jetson.toml
-END
-sed '/^\\[leds\\]/,$d' /etc/tonelight/config.toml >/run/board/jetson.toml
-cat >>/run/board/jetson.toml <<'END'
-[leds]
-kind = "pins"
-[leds.pins]
-%(pins)s
-END
-systemctl daemon-reload
-systemctl restart tonelight
-"""
-BACK = """rm /run/systemd/system/tonelight.service.d/jetson.conf
-systemctl daemon-reload
-systemctl restart --no-block tonelight
+python3 /board/lines.py /sys/devices/platform/$(cat $chip/dev_name) {WRITTEN} >/dev/null 2>&1 &
 """
 
 
@@ -79,10 +60,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def jetson(board: Machine, wheel: Path) -> Iterator[Machine]:
     """The board, as long as it takes itself for a Jetson."""
     board.put(wheel, "/opt/jetson.whl")
+    board.run(CHIP)
     pins = "\n".join(f"{name} = {pin}" for name, (pin, _) in PINS.items())
-    board.run(JETSON % {"pins": pins, "written": WRITTEN})
-    yield board
-    board.run(BACK)
+    environment = {"JETSON_TESTING_MODEL_NAME": "JETSON_ORIN_NANO", "PYTHONPATH": "/opt/jetson.whl"}
+    with other_lights(board, f'[leds]\nkind = "pins"\n[leds.pins]\n{pins}', **environment):
+        yield board
 
 
 def test_jetson_gpio_lights_the_lines_of_the_header(jetson: Machine) -> None:

@@ -469,7 +469,7 @@ def test_what_takes_over_goes_on_with_the_same_source(room, undisturbed):
     """At a moment of silence: what follows carries the new name and is shown by the new light."""
     first = undisturbed[0]
     bundle, light = load_bundle(default_bundle_path()), RecordingLight()
-    new = Successors(Pipeline(bundle), "tonelight-9.9.9", Lights(light))
+    new = Successors(Pipeline(bundle), "tonelight-9.9.9", Lights(light), 0.0)
     watcher = Watcher()
     room.observers.append(watcher)
     room.daemon(room.demo_with({round((first.end_s + 0.55) / 0.02): lambda: room.successors.append(new)})).run()
@@ -483,6 +483,20 @@ def test_what_takes_over_goes_on_with_the_same_source(room, undisturbed):
     assert len(light.names) > 2
     assert watcher.phases == [Phase.STARTING, Phase.LISTENING]
     assert watcher.healths[-1].model == "tonelight-9.9.9"
+
+
+def test_another_light_and_another_end_do_not_cut_short_what_is_being_said(room, undisturbed):
+    first = undisturbed[0]
+    light = RecordingLight()
+    new = Successors(None, "tonelight-9.9.9", Lights(light), 1.0)
+    middle = round((first.start_s + first.end_s) / 2 / 0.02)
+    totals = room.daemon(room.demo_with({middle: lambda: room.successors.append(new)})).run()
+    begun, *_ = events = room.events()
+    assert (begun.start_s, begun.end_s, begun.label) == (first.start_s, first.end_s, first.label)
+    assert begun.model == "tonelight-9.9.9"
+    assert first.label in " ".join(map(str, light.names))
+    assert len(events) < len(undisturbed)  # the demo recording has longer pauses than a second
+    assert totals.n_blocks < 50 * undisturbed[-1].end_s
 
 
 # Muted ----------------------------------------------------------------------------------------------------------------

@@ -222,14 +222,20 @@ def test_size_is_bounded_at_every_moment_and_the_newest_stay(tmp_path):
     assert kept == list(range(kept[0], 6000)) and 500 < len(kept) < 5000
 
 
-def test_a_large_log_shrinks_in_steps_when_less_is_allowed(tmp_path):
+@pytest.mark.parametrize("is_opened_anew", [True, False])
+def test_a_large_log_shrinks_in_steps_when_less_is_allowed(tmp_path, is_opened_anew):
     path, clock = tmp_path / "history.db", Clock()
     log = History(path, max_mb=50, max_days=365, clock=clock)
     for number in range(6000):
         log.write(event(number))
-    log.close()
-    before = n_bytes(path)
-    log = History(path, max_mb=1, max_days=365, clock=clock)
+    if is_opened_anew:
+        log.close()
+        before = n_bytes(path)
+        log = History(path, max_mb=1, max_days=365, clock=clock)
+    else:
+        log.flush()
+        before = n_bytes(path)
+        log.limit(max_mb=1, max_days=365)
     log.flush()
     assert len(numbers(path)) == 5800  # one step at a time
     for _ in range(40):

@@ -16,8 +16,9 @@ import pytest
 from emulated_pins import gpio
 
 from edge import config
-from edge.button import N_EQUAL, Debounce, mute_button
+from edge.button import N_EQUAL, Buttons, Debounce, mute_button
 from edge.cli import main
+from edge.clips import Clips
 from edge.errors import ConfigError
 from edge.health import read_report
 from edge.mute import Mute
@@ -114,6 +115,20 @@ def test_each_press_of_the_button_moves_the_switch_and_the_pin_is_given_back(gpi
             gpio.levels[17] = 1
     finally:
         button.close()
+    assert gpio._use == {}
+
+
+def test_the_buttons_are_those_that_were_asked_for_last(gpio, tmp_path):
+    buttons = Buttons(Mute(tmp_path / "mute"), Clips(tmp_path / "clips"))
+    for text, pins in (
+        ("[mute]\nbutton_pin = 17\n[capture.buttons]\nhappy = 23\nsad = 24", {17, 23, 24}),
+        ("[capture.buttons]\nhappy = 17", {17}),
+        ("", set()),
+        ("[mute]\nbutton_pin = 5", {5}),
+    ):
+        buttons.fit(config.parse(text, tmp_path / "config.toml"))
+        wait_until(lambda pins=pins: set(gpio._use) == pins)
+    buttons.close()
     assert gpio._use == {}
 
 
