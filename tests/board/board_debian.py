@@ -1,7 +1,7 @@
 """Debian for an emulated board: its system, its kernel, and the modules of what the board has soldered on.
 
-Everything comes from this machine's own apt sources. gpio-sim, which Debian's kernel lacks, is compiled from the
-kernel's own source package.
+Everything comes from this machine's own apt sources. gpio-sim and uleds, which Debian's kernel lacks, are compiled from
+the kernel's own source package.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ PACKAGES: Final = (
     "openssh-server sudo"
 )
 
-_MODULES: Final = (
-    *("virtio_pci", "virtio_blk", "virtio_console", "crc32c_generic", "ext4", "snd-aloop", "configfs", "uleds"),
-)
+_MODULES: Final = ("virtio_pci", "virtio_blk", "virtio_console", "crc32c_generic", "ext4", "snd-aloop", "configfs")
 
 _EARLY: Final = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
 
@@ -115,7 +113,7 @@ def put_kernel(debs: Path, folder: Path, busybox: Path, cross: str = "", *make: 
         run_quietly("dpkg-deb", "-x", deb, unpacked)
     shutil.copy(unpacked / f"boot/vmlinuz-{release}", folder / "vmlinuz")
     run_quietly("depmod", "-b", unpacked, release)
-    _compile_gpio_sim(unpacked, release, root / f"lib/modules/{release}/extra", cross, make)
+    _compile_simulators(unpacked, release, root / f"lib/modules/{release}/extra", cross, make)
     _copy_modules(unpacked, root, release)
     _make_initrd(unpacked, release, folder, busybox)
     shutil.rmtree(unpacked)
@@ -135,12 +133,13 @@ def _bootstrap(arch: str, root: Path, debs: Path) -> None:
         raise Missing(f"Debian's packages could not be had: {last_line(error)}") from None
 
 
-def _compile_gpio_sim(unpacked: Path, release: str, target: Path, cross: str, make: tuple[str, ...]) -> None:
-    """Compile gpio-sim, and the simulated interrupts that it needs, for the kernel `release`."""
-    work = unpacked / "gpio-sim"
+def _compile_simulators(unpacked: Path, release: str, target: Path, cross: str, make: tuple[str, ...]) -> None:
+    """Compile gpio-sim, with the simulated interrupts that it needs, and uleds for the kernel `release`."""
+    work = unpacked / "simulators"
     work.mkdir()
     [source] = (unpacked / "usr/src").glob("linux-source-*.tar.xz")
     wanted = ["drivers/gpio/gpio-sim.c", "drivers/gpio/gpiolib.h", "kernel/irq/irq_sim.c"]
+    wanted += ["drivers/leds/uleds.c", "drivers/leds/leds.h"]
     top = source.name.removesuffix(".tar.xz")
     run_quietly("tar", "-xJf", source, "-C", work, "--occurrence=1", *(f"{top}/{name}" for name in wanted))
     for name in wanted:
@@ -149,7 +148,7 @@ def _compile_gpio_sim(unpacked: Path, release: str, target: Path, cross: str, ma
     # what a module may not call, in the words of the function that it may
     text = simulated.read_text().replace("handle_simple_irq(irq_to_desc(irqnum))", "generic_handle_irq_safe(irqnum)")
     simulated.write_text(text + '\n#include <linux/module.h>\nMODULE_LICENSE("GPL");\n')
-    (work / "Kbuild").write_text("obj-m := irq_sim.o gpio-sim.o\n")
+    (work / "Kbuild").write_text("obj-m := irq_sim.o gpio-sim.o uleds.o\n")
     headers = unpacked / f"usr/src/linux-headers-{release}"
     makefile = headers / "Makefile"
     makefile.write_text(makefile.read_text().replace("/usr/src", f"{unpacked}/usr/src"))

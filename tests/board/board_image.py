@@ -5,7 +5,7 @@
     CACHE/arm64-<...>                     the same for arm64: `board_arm64`
 
 CACHE is ~/.cache/tonelight/board ($XDG_CACHE_HOME instead of ~/.cache, where it is set). Everything comes from Debian's
-packages and the lock file; gpio-sim, which Debian's kernel lacks, is compiled from the kernel's own source package.
+packages and the lock file; gpio-sim and uleds, which Debian's kernel lacks, are compiled from its own source package.
 """
 
 from __future__ import annotations
