@@ -1,6 +1,7 @@
 """The installer, for real: as root, in a copy of this system's folders that vanishes with the test."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -67,23 +68,31 @@ def test_only_for_root():
     assert done.stderr == f"install.sh: needs root: sudo {INSTALL}\n"
 
 
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `--offline` takes, for this machine."""
-    folder = tmp_path_factory.mktemp("wheels")
+def fetch(folder: Path, target: str, *more: str) -> Path:
+    """What `--offline` takes on this machine for a board of the kind `target`; `more` is what some is built with."""
     python = "/usr/bin/python3"
-    lock = ROOT / "edge/locks/device.txt"
+    lock = ROOT / f"edge/locks/{target}.txt"
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     code = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
     version = subprocess.run([python, "-c", code], capture_output=True, text=True).stdout.strip()
     if version not in ("3.10", "3.11", "3.12", "3.13"):
         pytest.skip("this system's own Python cannot run tonelight")
     got = ["--no-deps", "--only-binary=:all:", f"--python-version={version}", "-d", folder]
-    for command in (["download", *got, "-r", lock], ["wheel", "--no-deps", "-w", folder, ROOT]):
+    commands = [["download", *got, "-r", lock], ["wheel", "--no-deps", "-w", folder, ROOT]]
+    if more:
+        commands[0].insert(3, "--no-binary=jetson-gpio")
+        commands.append(["download", "-d", folder, *more])
+    for command in commands:
         done = subprocess.run([*pip, *command], capture_output=True, text=True)
         if done.returncode:
             pytest.skip(f"no wheels could be had: {done.stderr.strip()[-200:]}")
     return folder
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For this machine."""
+    return fetch(tmp_path_factory.mktemp("wheels"), "device")
 
 
 @pytest.fixture
@@ -157,6 +166,39 @@ def test_from_nothing_and_back(box):
     gone = "tonelight is gone, and with it its configuration, models and log\n"
     assert kept + gone in text
     assert text.partition(gone)[2].startswith("tonelight is gone; its configuration (/etc/tonelight) and its models")
+
+
+# /proc as it was, and in it what boards have there to say what they are
+DEVICE_TREE = """
+mkdir /run/proc && mount --bind /proc /run/proc && mount -t tmpfs proc /proc
+for entry in /run/proc/*; do ln -s "$entry" /proc; done
+mkdir /proc/device-tree && printf '%s\\0' "{model}" >/proc/device-tree/model
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "target", "built_with", "library", "sees_system"),
+    [
+        ("Raspberry Pi 4 Model B Rev 1.4", "pi", (), "rpi-lgpio", "true"),
+        ("NVIDIA Jetson Orin Nano Developer Kit", "jetson", ("setuptools", "wheel"), "Jetson.GPIO", "false"),
+    ],
+)
+def test_a_board_gets_what_is_locked_for_it(box, tmp_path, model, target, built_with, library, sees_system):
+    """By its name in the device tree: its GPIO library, and a Python that sees apt's where it needs it."""
+    folder = fetch(tmp_path / "wheels", target, *built_with)
+    lines = box(f"""
+        {DEVICE_TREE.format(model=model)}
+        "$install" --offline "{folder}" || exit 1
+        /opt/tonelight/bin/python -m pip list --local --format=freeze --disable-pip-version-check
+        grep include-system-site-packages /opt/tonelight/pyvenv.cfg
+        cd / && tonelight config check
+    """)
+    text = "\n".join(lines)
+    assert f" and what edge/locks/{target}.txt names ..." in text
+    assert re.search(rf"^{re.escape(library)}==\d", text, re.MULTILINE)
+    assert f"include-system-site-packages = {sees_system}" in text
+    assert lines[-1] == "ok: /etc/tonelight/config.toml"
 
 
 @pytest.mark.slow
