@@ -29,13 +29,16 @@ def test_unplugged_and_back(board: Machine, figures: dict[str, float]) -> None:
 def test_muted_is_closed(board: Machine) -> None:
     begin_to_listen(board)
     board.run("tonelight mute")
-    board.until("grep -q closed /proc/asound/Loopback/pcm1c/sub0/status")
-    board.until(IS_LIT.format(11))
-    muted_s = uptime_s(board)
-    board.run("cp /board/phrases/kettle.raw /run/board/say")
-    board.until("! test -e /run/board/say")
-    assert board.run("cat /proc/asound/Loopback/pcm1c/sub0/status") == "closed\n"
-    assert {name for at_s, name, _ in lights(board) if at_s > muted_s} <= {"muted"}
-    board.run("tonelight unmute")
+    try:
+        board.until("grep -q closed /proc/asound/Loopback/pcm1c/sub0/status")
+        board.until(IS_LIT.format(11))
+        board.run("sleep 0.2")  # until what went dark then has been written down, too
+        muted_s = uptime_s(board)
+        board.run("cp /board/phrases/kettle.raw /run/board/say")
+        board.until("! test -e /run/board/say")
+        assert board.run("cat /proc/asound/Loopback/pcm1c/sub0/status") == "closed\n"
+        assert {name for at_s, name, _ in lights(board) if at_s > muted_s} <= {"muted"}
+    finally:
+        board.run("tonelight unmute")
     begin_to_listen(board)
     assert len(hear(board, "kettle")) == 1
