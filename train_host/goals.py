@@ -35,6 +35,11 @@ class Evidence:
         return {corpus: rows[0] for corpus, rows in seen_rows(self.results).items()}
 
     @property
+    def in_noise(self) -> dict[str, tuple[str, Row]]:
+        """The same of the trainings that were measured in noise."""
+        return Evidence([result for result in self.results if result.conditions], ()).seen
+
+    @property
     def unseen(self) -> dict[str, tuple[str, Row]]:
         """For each corpus its row where no training knew it."""
         corpora = sorted({c for result in self.results if result.protocol == UNSEEN for c in result.corpora})
@@ -159,7 +164,7 @@ def _gender_gap(row: Row) -> float | None:
 
 def _loss_at_10_db(row: Row) -> float | None:
     names = {one.name for result in row.results for one in result.conditions if one.snr_db == 10}
-    if not names or not all(result.conditions for result in row.results):
+    if not names:
         return None
     noisy = [uar(counts) for name in names for counts in row.in_noise(name)]
     return _percent(row.uars) - _percent(noisy)
@@ -211,7 +216,7 @@ GOALS: Final = (
     ),
     Goal("points of accuracy gained at 70% coverage", 8, None, _worst(_both, _coverage_gain, min)),
     Goal("points between women and men", 3, None, _worst(lambda e: e.seen, _gender_gap), at_least=False),
-    Goal("points lost at 10 dB of noise", 6, None, _worst(lambda e: e.seen, _loss_at_10_db), at_least=False),
+    Goal("points lost at 10 dB of noise", 6, None, _worst(lambda e: e.in_noise, _loss_at_10_db), at_least=False),
     Goal("speech found in clean clips", 98, None, _worst(_both, lambda row: 100 * row.speech_found, min)),
     Goal("events per hour on noise alone", 1, None, _false_alarms, at_least=False),
 )

@@ -417,6 +417,10 @@ def test_goals_by_hand():
     # women of savee: anna 0.75; men: bob and emil (0.25 + 1) / 2
     assert found["points between women and men"] == pytest.approx(12.5)
     assert found["points lost at 10 dB of noise"] == pytest.approx(max(66.6667 - 75, 62.5 - 75))
+    # another seed that was not measured in noise changes nothing there
+    quiet = [msgspec.structs.replace(one, seed=one.seed + 1) for one in CROSSED]
+    of_both = reached(Evidence([*crossed, *quiet], []))["points lost at 10 dB of noise"]
+    assert of_both == found["points lost at 10 dB of noise"]
     assert found["speech found in clean clips"] == pytest.approx(100 * (1 - 1 / 24))
     assert found["events per hour on noise alone"] is None
     heard = (NoiseHeard("tap", True, 1800, 1), NoiseHeard("cafe", False, 1800, 2), NoiseHeard("babble", False, 60, 9))
