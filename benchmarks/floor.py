@@ -95,7 +95,9 @@ def main() -> int:
     print(table(["", "operations", "bytes", "floor", "measured", "above the floor"], rows))
     print(
         "Tried for the spectrum, and not quicker than numpy's transform: a product with the whole matrix, products "
-        "with half of it after folding each frame at its middle, and two smaller products one after the other.\n"
+        "with half of it after folding each frame at its middle, and two smaller products one after the other. Offset "
+        "and gate step from frame to frame in Python: what either does next depends on what it did before, so there is "
+        "no array to do it for.\n"
     )
     pipeline, samples = Pipeline(bundle), demo()
 

@@ -50,7 +50,8 @@ def main() -> int:
     print(table(["", "adds", "then resident", "of which pages of files"], rows))
     print(
         "PortAudio brings what the system's sound libraries load: little on a board, a desktop's plugins with their "
-        "codecs elsewhere. The daemon of the tables above plays a recording, and does without.\n"
+        "codecs elsewhere. The daemon of the tables above plays a recording, and does without; what the service takes "
+        "with a sound card and nothing but a board's own libraries is in reliability.md, of an emulated one.\n"
     )
     return 0
 

@@ -5,7 +5,7 @@
 The usual way, as notebooks and demos do it: every half second, features of the last three seconds by librosa, and
 Keras `predict` on them. Measured in two forms: with 40 MFCC alone and librosa's defaults, the least that anybody does;
 and with MFCC, chroma, mel, RMS and ZCR. The network is an LSTM of 128 units, untrained, which costs the same. It is
-given the demo recording; so is tonelight, in blocks of 20 ms.
+given the demo recording; so is tonelight, in blocks as the daemon takes them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.common import begin, per_second, table, times
-from edge.bench import blocks, demo, interleaved
+from edge.bench import BLOCK_MS, blocks, demo, interleaved
 from edge.bundle import default_bundle_path, load_bundle
 from edge.pipeline import Pipeline
 from edge.sources import SAMPLE_RATE_HZ
 
 WINDOW_S, EVERY_S = 3.0, 0.5
-BLOCKS_MS = (5, 10, 20, 50, 100, 500)
+BLOCKS_MS = (5, 10, 20, 40, 100, 500)
 N_MICROPHONES = (1, 2, 4, 8)
 
 
@@ -50,7 +50,7 @@ def main() -> int:
 
     ours = "tonelight"
     taken = interleaved(
-        {ours: listen(20), "librosa MFCC + Keras predict": _usual(samples, False),
+        {ours: listen(BLOCK_MS), "librosa MFCC + Keras predict": _usual(samples, False),
          "librosa MFCC, chroma, mel, RMS, ZCR + Keras predict": _usual(samples, True)},
         2 if args.quick else 5,
     )  # fmt: skip
@@ -73,7 +73,7 @@ def main() -> int:
             ],
         )
     )
-    taken = interleaved({str(n): listen(20, n) for n in N_MICROPHONES}, n_rounds)
+    taken = interleaved({str(n): listen(BLOCK_MS, n) for n in N_MICROPHONES}, n_rounds)
     print("### Several microphones in one process\n")
     print(
         table(

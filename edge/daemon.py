@@ -382,7 +382,7 @@ class Daemon:
             self._take(self._listener.finish())
             self._listener.renew(successors.pipeline)
         self._outlets.model = successors.model
-        self._outlets.lights = successors.lights
+        self._outlets.change_lights(successors.lights)
         self._outlets.show_phase(self._phase)
         self._stop_after_silence_s = successors.stop_after_silence_s
         self._tell_health()

@@ -165,7 +165,7 @@ def _listened_to(settings: Config, told: str) -> Check:
     from edge.sources import SAMPLE_RATE_HZ, MicrophoneSource
 
     n_samples, loudest_db = 0, -100.0
-    with MicrophoneSource(settings.audio.device) as source:
+    with MicrophoneSource(settings.audio.device, settings.audio.block_ms) as source:
         while n_samples < LISTEN_S * SAMPLE_RATE_HZ:
             samples = source.read(2.0).samples
             n_samples += len(samples)

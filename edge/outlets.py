@@ -40,30 +40,36 @@ class Outlets:
         self.n_detections = 0
         self.node = node
         self.model = model
-        self.lights = lights
+        self._lights = lights
         self._history = history
         self._clock = clock
         self._light_trouble = Trouble("light")
         self._log_trouble = Trouble("log")
         self._next_flush_s = float("-inf")
 
+    def change_lights(self, lights: Lights) -> None:
+        """From now on these, whose predecessors have been closed; their troubles are their own."""
+        if lights is not self._lights:
+            self._lights = lights
+            self._light_trouble = Trouble("light")
+
     def show_phase(self, phase: Phase) -> None:
         """From now on, the light says what the daemon is doing."""
-        self.lights.show_status(phase)
+        self._lights.show_status(phase)
 
     def take(self, events: Sequence[Score | Detection], arrival_s: Callable[[float], float | None]) -> None:
         """Show and keep what was heard; `arrival_s` says when a position in the sound arrived."""
         for event in events:
             if isinstance(event, Score):
-                self.lights.show_score(event)
+                self._lights.show_score(event)
                 self.observers.on_score(event)
             else:
-                self.lights.show_detection(event)
+                self._lights.show_detection(event)
                 self._record(event, arrival_s(event.end_s))
 
     def show_capturing(self, on: bool) -> None:
         """From now on, the light says whether clips of speech are kept."""
-        self.lights.show_capturing(on)
+        self._lights.show_capturing(on)
 
     @property
     def light_fault(self) -> str:
@@ -73,12 +79,12 @@ class Outlets:
     @property
     def can_show_capturing(self) -> bool:
         """Whether there is a light that says so, and works."""
-        return self.lights.can_show_capturing and not self._light_trouble.is_on
+        return self._lights.can_show_capturing and not self._light_trouble.is_on
 
     def tick(self) -> None:
         """To be called many times a second: the light moves on, the log is written now and then."""
         try:
-            self.lights.tick(self._clock.monotonic())
+            self._lights.tick(self._clock.monotonic())
         except LightError as error:
             self._light_trouble.begins(error)
         else:
@@ -92,7 +98,7 @@ class Outlets:
     def close(self) -> None:
         """Lights off, log written, observers told that it is over."""
         try:
-            self.lights.close()
+            self._lights.close()
         except LightError as error:
             self._light_trouble.begins(error)
         if self._history is not None:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import soundfile
@@ -36,6 +36,7 @@ LOOK_S: Final = 0.25
 PRUNE_S: Final = 3600.0
 """What is too old is removed this often, whether or not anything is kept."""
 _N_WAITING: Final = 8  # clips that wait for a slow card
+_Job = tuple[NDArray[np.float32], Event] | Literal["prune"] | None  # None: the end
 
 
 class Recorder:
@@ -49,7 +50,7 @@ class Recorder:
         """`has_view` says that something besides the light shows whether clips are kept."""
         self._switch = switch
         self._clips = clips
-        self.settings = settings
+        self._settings = settings
         self._has_view = has_view
         self._ring = np.zeros(0, np.float32)
         self._first = self._end = 0  # samples of the source that the ring holds
@@ -57,7 +58,7 @@ class Recorder:
         self._is_ended = False  # here, whatever the switch says, until it has been off
         self._next_look_s = float("-inf")
         self._trouble = Trouble("keeping of clips")
-        self._jobs: queue.Queue[tuple[NDArray[np.float32], Event] | None] = queue.Queue(_N_WAITING)
+        self._jobs: queue.Queue[_Job] = queue.Queue(_N_WAITING)
         self._thread = threading.Thread(target=self._write, name="clips", daemon=True)
         self._thread.start()
 
@@ -70,6 +71,12 @@ class Recorder:
     def n_held(self) -> int:
         """Samples in memory."""
         return len(self._ring)
+
+    def limit(self, settings: CaptureSettings) -> None:
+        """From now on, keep no more than this; what is too much goes at once."""
+        self._settings = settings
+        with suppress(queue.Full):  # a clip that waits is followed by the same
+            self._jobs.put_nowait("prune")
 
     def look(self, now_s: float, is_seen: bool) -> None:
         """Follow the switch; to be called for every block. `is_seen`: the light can show that clips are kept."""
@@ -161,6 +168,9 @@ class Recorder:
                 continue
             if job is None:
                 return
+            if isinstance(job, str):
+                pruned_s = float("-inf")
+                continue
             samples, event = job
             self._try(lambda samples=samples, event=event: self._keep(samples, event))  # type: ignore[misc]
             samples.fill(0.0)
@@ -180,7 +190,7 @@ class Recorder:
             ) from None
 
     def _prune(self) -> None:
-        limits = self.settings
+        limits = self._settings
         self._clips.prune(limits.max_clips, limits.max_mb, limits.max_days)
 
     def _try(self, do: Callable[[], object]) -> None:

@@ -36,8 +36,8 @@ class Request:
 class Reload:
     """Asked by the daemon between blocks; what it answers goes on.
 
-    Taken over is all that does not need the microphone, the file of the log or the network to be opened anew; what does
-    waits for a restart, and is named.
+    Taken over are model, lights, buttons, limits and when to end. All else waits for a restart, and is named. Page and
+    view go on with the colours, and the page with the bundle, that they began with.
 
     Args:
         request: whether anybody wants it.
@@ -120,7 +120,7 @@ class Reload:
             self._buttons.fit(wanted)
         if self._history is not None:
             self._history.limit(wanted.history.max_mb, wanted.history.max_days)
-        self._recorder.settings = wanted.capture
+        self._recorder.limit(wanted.capture)
 
 
 def _beside_what_waits(fresh: Config, loaded: Config) -> Config:

@@ -172,7 +172,7 @@ def test_from_nothing_and_back(box):
 DEVICE_TREE = """
 mkdir /run/proc && mount --bind /proc /run/proc && mount -t tmpfs proc /proc
 for entry in /run/proc/*; do ln -s "$entry" /proc; done
-mkdir /proc/device-tree && printf '%s\\0' "{model}" >/proc/device-tree/model
+rm -f /proc/device-tree && mkdir /proc/device-tree && printf '%s\\0' "{model}" >/proc/device-tree/model
 """
 
 
@@ -196,7 +196,8 @@ def test_a_board_gets_what_is_locked_for_it(box, tmp_path, model, target, built_
     """)
     text = "\n".join(lines)
     assert f" and what edge/locks/{target}.txt names ..." in text
-    assert re.search(rf"^{re.escape(library)}==\d", text, re.MULTILINE)
+    if target != "pi" or list(folder.glob("rpi_lgpio-*")):  # for Python 3.13 it comes from apt
+        assert re.search(rf"^{re.escape(library)}==\d", text, re.MULTILINE)
     assert f"include-system-site-packages = {sees_system}" in text
     assert lines[-1] == "ok: /etc/tonelight/config.toml"
 

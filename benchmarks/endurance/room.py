@@ -31,7 +31,7 @@ HOURS: Final = 24
 N_CYCLES: Final = 100
 MINUTE: Final = 60 * SAMPLE_RATE_HZ
 BLOCK: Final = SAMPLE_RATE_HZ // 50
-"""20 ms, as the daemon has them unless told otherwise; sound is cut at multiples of it."""
+"""20 ms; sound is cut at multiples of it."""
 LONG_BLOCK: Final = SAMPLE_RATE_HZ
 """The longest that the configuration allows; all but one minute of 24 come in these: the answer is the same, sooner."""
 CHECKED_MINUTES: Final = 180

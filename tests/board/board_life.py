@@ -114,6 +114,13 @@ def said_at_s(board: Machine, words: str) -> list[float]:
     return [float(re.findall(r"\[\s*([\d.]+)\]", line)[0]) for line in lines]
 
 
+def said_since(board: Machine, at_s: float) -> str:
+    """What the service has said from `at_s` on, in seconds since the boot."""
+    lines = board.journal(n_lines=2000).splitlines()
+    stamps = [re.match(r"\[\s*([\d.]+)\]", line) for line in lines]
+    return "\n".join(line for line, at in zip(lines, stamps, strict=True) if at and float(at[1]) >= at_s)
+
+
 def active(board: Machine) -> str:
     """The id of the bundle that is to listen."""
     link = Path("/var/lib/tonelight/models") / ACTIVE

@@ -254,6 +254,16 @@ def test_a_clip_is_the_speech_and_a_bit_of_the_room_bit_for_bit(desk, n):
         assert (file.format, file.subtype, file.samplerate, file.channels) == ("FLAC", "PCM_16", 16_000, 1)
 
 
+def test_smaller_limits_remove_what_is_too_much_at_once(desk):
+    desk.switch.set(60)
+    desk.look()
+    hear(desk, 0, 20 * SAMPLE_RATE_HZ)
+    for second in (2.0, 6.0, 10.0):
+        desk.recorder.on_event(said_at(second, second + 1))
+    desk.recorder.limit(CaptureSettings(max_clips=1))
+    assert len(kept(desk)) == 1
+
+
 def test_nothing_is_in_memory_unless_it_is_on(desk):
     desk.look()
     hear(desk, 0, 16_000)

@@ -499,6 +499,19 @@ def test_another_light_and_another_end_do_not_cut_short_what_is_being_said(room,
     assert totals.n_blocks < 50 * undisturbed[-1].end_s
 
 
+def test_the_trouble_of_another_light_is_its_own(room, caplog):
+    room.light = Moody()
+    room.light.broken = True
+    other = Moody()
+    other.broken = True
+    new = Successors(None, "tonelight-9.9.9", Lights(other), 0.0)
+    last = Successors(None, "tonelight-9.9.9", Lights(RecordingLight()), 0.0)
+    handed = {20: partial(room.successors.append, new), 40: partial(room.successors.append, last)}
+    room.daemon(room.demo_with(handed)).run()
+    assert complaints(caplog) == ["GPIO 17 cannot be driven: gone (everything else goes on)"] * 2
+    assert "works again" not in said(caplog)
+
+
 # Muted ----------------------------------------------------------------------------------------------------------------
 
 
