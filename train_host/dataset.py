@@ -12,9 +12,10 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -108,10 +109,11 @@ class Extraction:
         missing = [(part, path) for part, path, one in zip(parts, paths, cached, strict=True) if one is None]
         on_progress(sum(len(part) for part in parts) - sum(len(part) for part, _ in missing))
         tasks = [([(clip.path, view) for clip in part], path) for part, path in missing]
-        extracted = self._extract(_features, tasks, on_progress) if missing else iter(())
         examples = []
-        for part, one in zip(parts, cached, strict=True):
-            examples += self._examples(part, one or next(extracted), view)
+        # closed here: what interrupts the end of the processes would be lost where a generator is merely forgotten
+        with closing(self._extract(_features, tasks, on_progress)) as extracted:
+            for part, one in zip(parts, cached, strict=True):
+                examples += self._examples(part, one or next(extracted), view)
         return examples
 
     def scenes(self, on_progress: Callable[[int], None] = lambda n: None) -> list[NDArray[np.float16]]:
@@ -139,7 +141,7 @@ class Extraction:
         function: Callable[..., tuple[list[NDArray[np.float16]], str]],
         missing: Sequence[tuple[list, Path]],
         on_progress: Callable[[int], None],
-    ) -> Iterator[_Part]:
+    ) -> Generator[_Part, None, None]:
         # "spawn": TensorFlow's threads do not survive a fork
         with ProcessPoolExecutor(
             self._n_processes,

@@ -67,8 +67,8 @@ def test_the_microphone_is_read_block_by_block():
     read_block = microphone.read
     microphone.read = lambda timeout_s: read.append(read_block(timeout_s)) or read[-1]
     for _ in range(50):
-        microphone.hear(np.tile(np.float32([0.25, 0.75]), (960, 1)))
-    assert [len(block.samples) for block in read] == [320] * 50
+        microphone.hear(np.tile(np.float32([0.25, 0.75]), (bench._BLOCK_ROWS, 1)))
+    assert [len(block.samples) for block in read] == [16 * bench.BLOCK_MS] * 50
     assert read[-1].samples == pytest.approx(0.5, abs=1e-3)
 
 
@@ -114,7 +114,7 @@ def test_a_recording_without_speech_measures_no_event():
 
 
 def test_blocks_are_the_whole_recording():
-    assert [len(block) for block in bench.blocks(silence(0.05))] == [320, 320, 160]
+    assert [len(block) for block in bench.blocks(silence(0.05), 20)] == [320, 320, 160]
 
 
 def test_the_command(home, capsys):

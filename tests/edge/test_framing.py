@@ -91,8 +91,8 @@ def level_of(samples: list[float] | np.ndarray) -> float:
 def test_level_readable():
     assert level_of([1, -1, 1, -1]) == 0
     assert level_of([0.1, -0.1, 0.1, -0.1]) == pytest.approx(-20, abs=1e-4)
-    assert level_of([0, 0, 0, 0]) == -100
-    assert level_of([1e-6, -1e-6, 1e-6, -1e-6]) == -100  # below what 24 bits resolve
+    assert level_of([0, 0, 0, 0]) == pytest.approx(-100, abs=1e-4)
+    assert level_of([1e-6, -1e-6, 1e-6, -1e-6]) == pytest.approx(-100, abs=1e-4)  # below what 24 bits resolve
 
 
 def test_level_of_a_full_sine_is_3_db_below_full_scale():
