@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
+
+_N_HELD: Final = 8
+"""Windows' worth of samples that a framer has room for: enough for those that wait and some blocks more."""
 
 
 class Framer:
@@ -21,9 +26,9 @@ class Framer:
         self.window_length = window_length
         self.hop_length = hop_length
         self._none: Float32 = np.empty((0, window_length), np.float32)
-        self._pending: list[Float32] = []
-        self.n_pending = 0
-        """Samples held from the start of the next frame on."""
+        # Samples that wait lie between `_begin` and `_end`. With room for some more, they are seldom moved.
+        self._held: Float32 = np.empty(_N_HELD * window_length, np.float32)
+        self._begin = self._end = 0
 
     def push(self, samples: Float32, at_least: int = 1) -> Float32:
         """Take any number of samples, shape `(n,)`; return the frames they complete, shape `(n_frames, window_length)`.
@@ -33,26 +38,55 @@ class Framer:
         """
         if samples.ndim != 1:
             raise ValueError(f"samples must be mono, shape (n,), got {samples.shape}")
-        self.n_pending += len(samples)
-        n_frames = self.n_ready
-        if n_frames < at_least:
-            # copied: whoever gave them may write into them again
-            self._pending.append(np.array(samples, np.float32))
+        end = self._end + len(samples)
+        n_frames = (end - self._begin - self.window_length) // self.hop_length + 1
+        is_enough = n_frames >= at_least and n_frames > 0
+        if end > len(self._held):
+            if is_enough and len(samples) > len(self._held):
+                return self._push_recording(samples, n_frames)
+            end = self._make_room(len(samples))
+        # copied: whoever gave them may write into them again
+        self._held[self._end : end] = samples
+        self._end = end
+        if not is_enough:
             return self._none
-        if self._pending:
-            pending = np.concatenate([*self._pending, samples], dtype=np.float32, casting="same_kind")
-        else:  # a whole recording need not be copied
-            pending = np.ascontiguousarray(samples, np.float32)
-        # the remainder is copied, so that a long block is not kept alive by a few samples of it
-        self._pending = [pending[n_frames * self.hop_length :].copy()]
-        self.n_pending = len(self._pending[0])
+        begin = self._begin
+        self._begin += n_frames * self.hop_length
+        return self._frames(self._held, begin, n_frames)
+
+    def _make_room(self, n: int) -> int:
+        """Move the samples that wait to the front, so that `n` more fit behind them; return where those will end."""
+        waiting = self._held[self._begin : self._end].copy()
+        end = len(waiting) + n
+        if end > len(self._held):
+            self._held = np.empty(2 * end, np.float32)
+        self._held[: len(waiting)] = waiting
+        self._begin, self._end = 0, len(waiting)
+        return end
+
+    def _push_recording(self, samples: Float32, n_frames: int) -> Float32:
+        """As `push`, for more samples than there is room for: they are not copied, unless others wait for them."""
+        if self.n_pending:
+            samples = np.concatenate([self._held[self._begin : self._end], samples])
+        samples = np.ascontiguousarray(samples, np.float32)
+        rest = samples[n_frames * self.hop_length :]
+        self._held[: len(rest)] = rest
+        self._begin, self._end = 0, len(rest)
+        return self._frames(samples, 0, n_frames)
+
+    def _frames(self, samples: Float32, begin: int, n_frames: int) -> Float32:
         # an array over the same memory; `sliding_window_view` says the same in twenty times the time
-        step = pending.itemsize
+        step = samples.itemsize
         frames: Float32 = np.ndarray(
-            (n_frames, self.window_length), np.float32, pending, 0, (self.hop_length * step, step)
+            (n_frames, self.window_length), np.float32, samples, begin * step, (self.hop_length * step, step)
         )
         frames.flags.writeable = False
         return frames
+
+    @property
+    def n_pending(self) -> int:
+        """Samples held from the start of the next frame on."""
+        return self._end - self._begin
 
     @property
     def n_ready(self) -> int:
@@ -60,9 +94,8 @@ class Framer:
         return max(0, (self.n_pending - self.window_length) // self.hop_length + 1)
 
     def reset(self) -> None:
-        """Forget the samples waiting for the rest of their frame."""
-        self._pending = []
-        self.n_pending = 0
+        """Forget the samples that wait."""
+        self._begin = self._end = 0
 
 
 class OffsetRemover:
@@ -86,7 +119,8 @@ class OffsetRemover:
         offsets = []
         offset, n, memory = self._offset, self._n, self._memory
         for mean in means(frames).tolist():
-            n = min(n + 1, memory)
+            if n < memory:
+                n = min(n + 1, memory)
             offset += (mean - offset) / n
             offsets.append(offset)
         self._offset, self._n = offset, n

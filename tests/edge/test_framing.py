@@ -51,12 +51,32 @@ def test_any_cut_into_blocks_gives_the_same_frames(lengths, n_samples, cuts):
     assert framer.n_pending < window_length or not found
 
 
-def test_a_long_block_is_not_kept_alive_by_the_samples_that_wait():
+def test_a_recording_is_neither_copied_nor_kept_alive_by_the_samples_that_wait():
     framer = Framer(400, 160)
-    framer.push(np.zeros(10 * RATE_HZ, np.float32))
-    (held,) = framer._pending
-    assert held.base is None
-    assert len(held) == framer.n_pending < 400
+    recording = np.zeros(10 * RATE_HZ, np.float32)
+    assert np.shares_memory(framer.push(recording), recording)
+    assert 0 < framer.n_pending < 400
+    assert len(framer._held) < RATE_HZ
+    assert framer._held.base is None
+    assert not np.shares_memory(framer.push(np.zeros(400, np.float32)), recording)
+
+
+def test_memory_does_not_grow_with_the_stream():
+    framer = Framer(400, 160)
+    held = framer._held
+    for n in (160, 320, 7, 0, 960) * 200:
+        framer.push(np.zeros(n, np.float32), at_least=8)
+    assert framer._held is held
+
+
+def test_more_frames_may_be_waited_for_than_there_is_room_at_first():
+    framer, samples = Framer(4, 2), np.arange(300, dtype=np.float32)
+    for start in range(0, 290, 29):
+        assert framer.push(samples[start : start + 29], at_least=146).shape == (0, 4)
+    assert framer.n_pending == 290
+    frames = framer.push(samples[290:], at_least=146)
+    assert frames[:, 0].tolist() == list(range(0, 298, 2))
+    assert framer.n_pending == 2
 
 
 def test_frames_wait_until_there_are_as_many_as_are_wanted():
