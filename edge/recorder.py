@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import Final, Literal
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from edge.capture import CaptureSwitch
@@ -177,6 +176,10 @@ class Recorder:
             del job, samples, event
 
     def _keep(self, samples: NDArray[np.float32], event: Event) -> None:
+        try:
+            import soundfile  # late: not every wheel has the library, and who keeps no clips needs no 2 MB for it
+        except OSError as error:
+            raise ClipError("clips need libsndfile, which is missing; sudo apt install libsndfile1") from error
         flac = io.BytesIO()
         soundfile.write(flac, samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
         clip = self._clips.add(flac.getbuffer(), len(samples) / SAMPLE_RATE_HZ, event)

@@ -83,8 +83,9 @@ def test_command_line_starts_without_numpy() -> None:
     assert heavy.strip() == "[]"
 
 
-def test_no_module_needs_portaudio_or_a_gpio_library_to_be_imported() -> None:
-    """sounddevice raises on import where the system has no PortAudio: only opening a microphone may import it."""
+def test_no_module_needs_a_library_of_the_system_to_be_imported() -> None:
+    """sounddevice raises on import where the system has no PortAudio, and soundfile where it has no libsndfile: only
+    opening a microphone may import the one, and only what reads or writes a recording the other."""
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in sorted((ROOT / "edge").rglob("*.py"))
@@ -94,7 +95,7 @@ def test_no_module_needs_portaudio_or_a_gpio_library_to_be_imported() -> None:
 import importlib, sys
 for name in {modules!r}:
     importlib.import_module(name)
-print(sorted({{'sounddevice', 'RPi', 'Jetson', 'tensorflow', 'train_host'}} & set(sys.modules)))
+print(sorted({{'sounddevice', 'soundfile', 'RPi', 'Jetson', 'tensorflow', 'train_host'}} & set(sys.modules)))
 """
     assert python(code).strip() == "[]"
 

@@ -359,6 +359,23 @@ def test_a_disk_that_takes_nothing_is_said_once(tmp_path, caplog):
     assert all(line.startswith(f"{tmp_path}/clips: ") for line in complaints) and complaints
 
 
+def test_a_library_that_is_missing_is_named_with_what_installs_it(desk, monkeypatch, caplog):
+    class Missing:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == "soundfile":
+                raise OSError("cannot load library 'libsndfile.so'")
+
+    monkeypatch.delitem(sys.modules, "soundfile")
+    monkeypatch.setattr(sys, "meta_path", [Missing, *sys.meta_path])
+    desk.switch.set(60)
+    desk.look()
+    hear(desk, 0, 64_000)
+    desk.recorder.on_event(said_at(1.0, 2.0))
+    desk.recorder.close()
+    assert "sudo apt install libsndfile1" in caplog.text
+
+
 def test_what_is_too_old_goes_also_while_it_is_off(tmp_path):
     clips = Clips(tmp_path / "clips")
     clips.add(b"old", 1.0, event())  # of March
