@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.common import table
+from edge.bench import BLOCK_MS
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ AIMS = {
     "usual": Aim("whole path, against librosa and Keras `predict`: times less CPU", 50, 200, "x", True),
     "memory": Aim("daemon, resident memory", 70, 50, " MB"),
     "start": Aim("daemon, from its start to ready", 1.0, 0.5, " s"),
-    "event_after_hangover": Aim("speech end to event beyond the hangover, worst", 50, 20, " ms"),
+    "event_after_hangover": Aim("speech end to event beyond the hangover, p95", 50, 20, " ms"),
     "model_half_second": Aim("model, its steps of half a second", 0.5, 0.15, " ms"),
     "footprint": Aim("installed size of the device side", 250, 160, " MB"),
 }
@@ -70,11 +71,19 @@ def aims_table(bench: Mapping[str, float], printed: Mapping[str, str]) -> str:
             "(the whole daemon, with a recording, log and health file)": bench["daemon_share_of_core"],
             "(and what a microphone's sound needs before)": bench["daemon_share_of_core"] + bench["microphone"] / 10,
         }
+    if "event_after_hangover_20" in bench:
+        measured["event_after_hangover"] = {
+            f"(blocks of {BLOCK_MS} ms)": bench["event_after_hangover"],
+            "(of 20 ms)": bench["event_after_hangover_20"],
+        }
     if "memory" in bench:
         measured["memory"] = {"(a recording, log and health file, no light)": bench["memory"]}
+        total = bench["memory"]
         for row in rows(printed.get("memory", "")):
-            if row[0].startswith("PortAudio"):
-                measured["memory"]["(and what PortAudio adds)"] = bench["memory"] + number(row[1])
+            for added, words in (("PortAudio", "PortAudio adds"), ("the plugins", "the plugins of this ALSA add")):
+                if row[0].startswith(added):
+                    total += number(row[1])
+                    measured["memory"][f"(and what {words})"] = total
     if "features" in printed:
         lines = rows(printed["features"])
         for name, peer, descriptors in (

@@ -56,9 +56,11 @@ def test_the_aims_are_read_from_what_is_printed() -> None:
 |  | adds | then resident | of which pages of files |
 | --- | --- | --- | --- |
 | numpy | +16.7 MB | 25.9 MB | 12.9 MB |
-| PortAudio, for a microphone | +20.0 MB | 79.0 MB | 50.1 MB |
+| PortAudio, for a microphone | +5.0 MB | 64.0 MB | 40.1 MB |
+| the plugins of this system's ALSA | +15.0 MB | 79.0 MB | 50.1 MB |
 """
     bench = {"memory": 49.0, "start": 1.2, "share_of_core": 0.3, "daemon_share_of_core": 0.6, "microphone": 2.0}
+    bench |= {"event_after_hangover": 36.0, "event_after_hangover_20": 16.0}
     told = aims_table(bench, {"features": features, "memory": memory})
     told = {row[0]: row[3:] for row in ([c.strip() for c in line.split("|")[1:-1]] for line in told.splitlines()[2:])}
     assert len(told) == len(AIMS)
@@ -66,14 +68,17 @@ def test_the_aims_are_read_from_what_is_printed() -> None:
     assert told[AIMS["librosa"].what] == ["3.5x (3 s)", "missed"]
     assert told[AIMS["streamed"].what] == ["1.58x", "met, the first"]
     assert told[AIMS["memory"].what] == [
-        "49 MB (a recording, log and health file, no light), 69 MB (and what PortAudio adds)", "met, the first",
-    ]  # fmt: skip
+        "49 MB (a recording, log and health file, no light), 54 MB (and what PortAudio adds), "
+        "69 MB (and what the plugins of this ALSA add)",
+        "met, the first",
+    ]
     assert told[AIMS["share_of_core"].what] == [
         "0.3% (the pipeline alone), 0.6% (the whole daemon, with a recording, log and health file), "
         "0.8% (and what a microphone's sound needs before)",
         "met, the first",
     ]
     assert told[AIMS["start"].what] == ["1.2 s", "missed"]
+    assert told[AIMS["event_after_hangover"].what] == ["36 ms (blocks of 40 ms), 16 ms (of 20 ms)", "met, the first"]
     assert told[AIMS["usual"].what] == ["", "not measured"]
 
 

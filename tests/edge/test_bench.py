@@ -55,6 +55,7 @@ def test_every_part_costs_something(figures):
 
 def test_an_event_cannot_come_before_the_hangover_is_over(figures):
     assert figures["event_after_hangover"].value >= 0
+    assert figures["event_after_hangover_20"].value >= 0
 
 
 def test_callbacks_in_order(figures):
@@ -110,7 +111,7 @@ def test_a_daemon_that_does_not_start_is_told(tmp_path):
 
 def test_a_recording_without_speech_measures_no_event():
     with pytest.raises(TonelightError, match="hears no speech"):
-        bench._event_ms(load_bundle(default_bundle_path()), talk()[:4000], 1)
+        bench._event_ms(load_bundle(default_bundle_path()), talk()[:4000], 40)
 
 
 def test_blocks_are_the_whole_recording():
