@@ -34,7 +34,7 @@ Column = Literal["mfcc", "mfcc_delta", "log_mel", "chroma", "rms", "zcr", "pitch
 N_CHROMA: Final = 12
 DELTA_REACH: Final = 2
 """Deltas are the slope of a line through 2 frames on either side: 20 ms of look-ahead."""
-_AT_ONCE: Final = 320
+AT_ONCE: Final = 320
 """Frames computed at a time at the most: enough that numpy's calls cost less than what they compute, and few enough
 that what frames become on the way stays near the processor."""
 _BANDS_AT_ONCE: Final = 16
@@ -300,12 +300,12 @@ class FeatureExtractor:
         `mfcc_delta` holds the MFCC themselves here: their slope needs frames to come, and `DeltaStage` takes it.
         """
         out = np.empty((len(frames), self.config.n_features), np.float32)
-        for start in range(0, len(frames), _AT_ONCE):
-            self._fill(out[start : start + _AT_ONCE], frames[start : start + _AT_ONCE])
+        for start in range(0, len(frames), AT_ONCE):
+            self._fill(out[start : start + AT_ONCE], frames[start : start + AT_ONCE])
         return out
 
     def _fill(self, out: Float32, frames: Float32) -> None:
-        """Put the feature vectors of at most `_AT_ONCE` frames into `out`, in all of its columns."""
+        """Put the feature vectors of at most `AT_ONCE` frames into `out`, in all of its columns."""
         config, n = self.config, len(frames)
         slices = self._slices
         reference = None
