@@ -142,7 +142,7 @@ def _transform(config: FeatureConfig, samples: np.ndarray) -> Callable[[], None]
 
 def _extract_as_on_board(config: FeatureConfig, samples: np.ndarray, chunk: int) -> None:
     extractor = FeatureExtractor(config)
-    frames = OffsetRemover(config.hop_ms).push(Framer(config.window_length, config.hop_length).push(samples))
+    frames, _ = OffsetRemover(config.hop_ms).push(Framer(config.window_length, config.hop_length).push(samples))
     for start in range(0, len(frames), chunk):
         extractor.compute(frames[start : start + chunk])
 

@@ -61,7 +61,7 @@ def main() -> int:
     tasks = {
         "product": lambda: square @ square,
         "copy": _often(lambda: np.copyto(target, source)),
-        "cut": _often(lambda: list(gate.push(level_db(offset.push(frames)).tolist()))),
+        "cut": _often(lambda: list(gate.push(level_db(*offset.push(frames)).tolist()))),
         "features": _often(lambda: extractor.compute(frames)),
         "many": _often(lambda: extractor.compute(many)),
         "transform": _often(transform),

@@ -173,7 +173,7 @@ def _path(bundle: Bundle, samples: Float32, n_rounds: int) -> dict[str, Figure]:
     normalizer, classifier = Normalizer(manifest.normalizer, features.hop_ms), Classifier(bundle)
     pipeline = Pipeline(bundle)
     framer, offset = Framer(features.window_length, features.hop_length), OffsetRemover(features.hop_ms)
-    frames = offset.push(framer.push(samples))
+    frames, _ = offset.push(framer.push(samples))
     n = manifest.model.chunk_frames
     chunks = [frames[i : i + n] for i in range(0, len(frames) - n + 1, n)]
     rows = [extractor.compute(chunk) for chunk in chunks]

@@ -161,15 +161,15 @@ def _listened_to(settings: Config, told: str) -> Check:
     """Raises SourceError: it cannot be opened, or gives nothing."""
     import numpy as np
 
-    from edge.framing import level_db
+    from edge.framing import level_db, means
     from edge.sources import SAMPLE_RATE_HZ, MicrophoneSource
 
     n_samples, loudest_db = 0, -100.0
     with MicrophoneSource(settings.audio.device, settings.audio.block_ms) as source:
         while n_samples < LISTEN_S * SAMPLE_RATE_HZ:
-            samples = source.read(2.0).samples
-            n_samples += len(samples)
-            loudest_db = max(loudest_db, float(level_db(samples[np.newaxis])[0]))
+            samples = source.read(2.0).samples[np.newaxis]
+            n_samples += samples.size
+            loudest_db = max(loudest_db, float(level_db(samples, means(samples))[0]))
         if source.stuck_s > 0.9 * LISTEN_S:
             return Check(
                 "microphone",

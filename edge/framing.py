@@ -114,17 +114,21 @@ class OffsetRemover:
         self._offset = 0.0
         self._n = 0.0  # frames that it is the mean of, `_memory` at the most
 
-    def push(self, frames: Float32, out: Float32 | None = None) -> Float32:
-        """Take consecutive frames `(n_frames, window_length)`; return them without the offset, in `out` if given."""
+    def push(self, frames: Float32, out: Float32 | None = None) -> tuple[Float32, Float32]:
+        """Take consecutive frames `(n_frames, window_length)`; return them without the offset, in `out` if given, and
+        the mean that is left of each, shape `(n_frames,)`."""
         offsets = []
         offset, n, memory = self._offset, self._n, self._memory
-        for mean in means(frames).tolist():
+        left = means(frames)
+        for mean in left.tolist():
             if n < memory:
                 n = min(n + 1, memory)
             offset += (mean - offset) / n
             offsets.append(offset)
         self._offset, self._n = offset, n
-        return np.subtract(frames, np.array(offsets, np.float32)[:, None], out=out)
+        taken = np.array(offsets, np.float32)
+        left -= taken
+        return np.subtract(frames, taken[:, None], out=out), left
 
 
 def means(frames: Float32) -> Float32:
@@ -134,9 +138,11 @@ def means(frames: Float32) -> Float32:
     return total
 
 
-def level_db(frames: Float32) -> Float32:
-    """Level of each frame in dB relative to full scale, shape `(n_frames,)`; DC is ignored, digital silence is -100."""
-    mean = means(frames)
+def level_db(frames: Float32, mean: Float32) -> Float32:
+    """Level of each frame in dB relative to full scale, shape `(n_frames,)`; DC is ignored, digital silence is -100.
+
+    `mean` is that of each frame, which whoever took the offset out knows.
+    """
     power = powers(frames)
     power -= mean * mean
     np.maximum(power, np.float32(1e-10), out=power)

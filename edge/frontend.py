@@ -127,7 +127,7 @@ class FrontEnd:
             n_held = self._end - self._begin
             held[:n_held] = held[self._begin : self._end].copy()
             self._begin, self._end = 0, n_held
-        levels = level_db(self._offset.push(frames, held[self._end : self._end + len(frames)])).tolist()
+        levels = level_db(*self._offset.push(frames, held[self._end : self._end + len(frames)])).tolist()
         for edge in gate.push(levels):
             self._end += 1
             self._n_frames += 1

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from signals import RATE_HZ, noise, pieces, tone
 
-from edge.framing import Framer, OffsetRemover, level_db
+from edge.framing import Framer, OffsetRemover, level_db, means
 
 
 def frames_of(*parts: list[float], window_length: int = 4, hop_length: int = 2) -> list[list[float]]:
@@ -105,7 +105,8 @@ def test_samples_of_several_channels_are_refused():
 
 
 def level_of(samples: list[float] | np.ndarray) -> float:
-    return float(level_db(np.array([samples], np.float32))[0])
+    frames = np.array([samples], np.float32)
+    return float(level_db(frames, means(frames))[0])
 
 
 def test_level_readable():
@@ -128,25 +129,33 @@ def test_level_ignores_a_constant_offset(offset):
 
 def test_level_does_not_depend_on_how_frames_are_grouped():
     frames = Framer(400, 160).push(noise(2, -40))
-    whole = level_db(frames)
+    whole = level_db(*OffsetRemover(10).push(frames))
     for n in (1, 2, 7, 33):
-        grouped = [level for start in range(0, len(frames), n) for level in level_db(frames[start : start + n])]
-        assert grouped == whole.tolist()
+        remover = OffsetRemover(10)
+        groups = [frames[start : start + n] for start in range(0, len(frames), n)]
+        assert [level for group in groups for level in level_db(*remover.push(group))] == whole.tolist()
 
 
 def test_the_offset_of_the_microphone_is_taken_out_from_the_first_frame_on():
-    frames = OffsetRemover(10).push(np.array([[3, 5], [5, 3], [4, 4]], np.float32))
+    frames, means_left = OffsetRemover(10).push(np.array([[3, 5], [5, 3], [4, 4]], np.float32))
     assert frames.tolist() == [[-1, 1], [1, -1], [0, 0]]
+    assert means_left.tolist() == [0, 0, 0]
+
+
+def test_the_mean_that_is_left_is_that_of_the_frame():
+    frames, means_left = OffsetRemover(10).push(Framer(400, 160).push(tone(70, 1, amplitude=0.3) + np.float32(0.1)))
+    assert np.abs(means_left).max() > 0.01  # a frame holds no whole number of periods
+    assert means_left == pytest.approx(frames.mean(axis=1), abs=1e-7)
 
 
 def test_an_offset_that_drifts_is_followed_within_seconds():
     remover = OffsetRemover(10)
     remover.push(np.full((500, 4), 0.1, np.float32))
-    assert abs(remover.push(np.full((500, 4), 0.2, np.float32))[-1, 0]) < 0.001
+    assert abs(remover.push(np.full((500, 4), 0.2, np.float32))[0][-1, 0]) < 0.001
 
 
 def test_offset_removal_does_not_depend_on_how_frames_are_grouped():
     frames = Framer(400, 160).push(noise(2, -40) + np.float32(0.03))
-    whole = OffsetRemover(10).push(frames)
+    whole, _ = OffsetRemover(10).push(frames)
     remover = OffsetRemover(10)
-    assert np.array_equal(np.concatenate([remover.push(frames[i : i + 7]) for i in range(0, len(frames), 7)]), whole)
+    assert np.array_equal(np.concatenate([remover.push(frames[i : i + 7])[0] for i in range(0, len(frames), 7)]), whole)
