@@ -105,12 +105,13 @@ class FrontEnd:
 
     def push(self, samples: Float32) -> list[Chunk]:
         """Take samples `(n,)` at the configured rate; return what they complete."""
-        chunks: list[Chunk] = []
         frames = self._framer.push(samples, self._n_needed)
+        if not len(frames):
+            return []
+        chunks: list[Chunk] = []
         for start in range(0, len(frames), _AT_ONCE):
             self._take(frames[start : start + _AT_ONCE], chunks)
-        if len(frames):
-            self._n_needed = self._next_needed()
+        self._n_needed = self._next_needed()
         return chunks
 
     def _next_needed(self) -> int:
