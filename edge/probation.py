@@ -6,7 +6,8 @@ could not load the bundle, the next start goes back to the last good one. The sa
 be loaded any more. An end in good order does not count, and neither does what comes while the daemon is muted or has no
 microphone: a plug that is pulled then says nothing about the bundle.
 
-One with which sound is lost, as it is too slow for the board, does not become good, and each of its starts counts.
+One with which sound is lost, as it is too slow for the board, does not become good, and each minute like that counts as
+a start would: after `N_STARTS` of them, it is left while the daemon goes on.
 
 The count is on the disk before the bundle is loaded, so that no way to die escapes it.
 """
@@ -42,11 +43,13 @@ _Loaded = TypeVar("_Loaded")
 class Probation:
     """Chooses the bundle that listens, and watches over it as an observer of the daemon.
 
-    `clock` gives seconds and only runs forward.
+    `leave` has the daemon take up the active bundle, which is another one now; `clock` gives seconds and only runs
+    forward.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, store: Store, leave: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
+        self._leave = leave
         self._clock = clock
         self._bundle: str | None = None
         self._is_on = False
@@ -108,7 +111,9 @@ class Probation:
         self._block_s = now_s
         if self._healthy_s >= HEALTHY_S:
             self._healthy_s = 0.0  # should it be impossible now: again after as long
-            if not self._loses():
+            if self._loses():
+                self._bear()
+            else:
                 self._pass()
 
     def on_score(self, score: Score) -> None:
@@ -142,12 +147,7 @@ class Probation:
         self._is_on = False
         self._n_starts = store.starts
         if self._n_starts >= N_STARTS:
-            left = store.active or DEFAULT_BUNDLE
-            bundle, faults = store.give_up()
-            for fault in faults:
-                log.error("passed over: %s", fault)
-            log.error("%s did not get through %d starts: back to %s", left, self._n_starts, bundle.id)
-            self._n_starts = 0
+            self._go_back(f"did not get through {self._n_starts} starts")
         self._bundle = store.active
         folder, is_only_one = store.active_path, self._bundle is None and store.good is None
         if self._bundle != store.good:
@@ -169,8 +169,36 @@ class Probation:
                 self._bundle or DEFAULT_BUNDLE,
                 n_lost / SAMPLE_RATE_HZ,
             )
-        self._is_slow = True
         return True
+
+    def _bear(self) -> None:
+        """A minute with too much loss is over; the first one is what the start itself counts for."""
+        if self._is_slow:
+            self._n_starts += 1
+        self._is_slow = True
+        self._count(self._n_starts)
+        if self._n_starts < N_STARTS:
+            return
+        try:
+            if self._store.active == self._bundle:
+                self._go_back("loses too much sound")
+                self._is_on = False
+                self._leave()
+        except BundleError as error:
+            self._complain(error)
+
+    def _go_back(self, why: str) -> None:
+        """Leave the active bundle.
+
+        Raises:
+            BundleError: it is impossible.
+        """
+        left = self._store.active or DEFAULT_BUNDLE
+        bundle, faults = self._store.give_up()
+        for fault in faults:
+            log.error("passed over: %s", fault)
+        log.error("%s %s: back to %s", left, why, bundle.id)
+        self._n_starts = 0
 
     def _resort(self, load: Callable[[Path], _Loaded], error: BundleError) -> _Loaded:
         """Say what is wrong with the store, and load what needs none."""

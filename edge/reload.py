@@ -28,9 +28,12 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Request:
-    """Set by a signal handler, which may do no more than that."""
+    """Made by a signal handler, which may do no more than that, or by whatever else wants it."""
 
     is_made: bool = False
+
+    def make(self) -> None:
+        self.is_made = True
 
 
 class Reload:

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         if loaded.history.enabled:
             history = History(loaded.history_path, loaded.history.max_mb, loaded.history.max_days)
         store = Store()
-        probation = Probation(store)
+        probation = Probation(store, request.make)
         bundle, pipeline = _listener(args.bundle, loaded, probation)
         lights = open_lights(loaded.leds)
         clips = Clips(config.clips_path())
@@ -229,7 +229,7 @@ def _reload_on_hangup() -> Iterator[Request]:
     request = Request()
 
     def on_hangup(number: int, frame: FrameType | None) -> None:
-        request.is_made = True
+        request.make()
 
     before = signal.getsignal(signal.SIGHUP)
     if "NOTIFY_SOCKET" in os.environ:

@@ -25,6 +25,8 @@ else:
     import tomli as tomllib
 
 LINES = {line: name for name, line in tomllib.loads((GUEST / "config.toml").read_text())["leds"]["pins"].items()}
+CAPTURED = "/proc/asound/Loopback/pcm1c/sub0/status"
+"""What the kernel says of the microphone; "closed" where nobody has it open."""
 LISTENS = 'grep -q \'"phase":"listening".*"n_blocks":[1-9]\' /run/tonelight/health.json'
 
 

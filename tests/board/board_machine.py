@@ -100,9 +100,9 @@ class Machine:
                 raise BoardError(f"QEMU has ended: {self.console.read_text(errors='replace')[-2000:]}")
             time.sleep(0.1)
 
-    def run(self, script: str) -> str:
-        """What a Bash script prints, run by root in /. Raises BoardError when it fails, or does not end."""
-        rc, out = self._ask(script)
+    def run(self, script: str, given: str = "") -> str:
+        """What a Bash script prints, run by root in / and given this as its input. Raises BoardError when it fails."""
+        rc, out = self._ask(script, given)
         if rc:
             raise BoardError(f"{script}\nended with {rc}: {out}")
         return out
@@ -125,11 +125,12 @@ class Machine:
     def put(self, source: Path, target: str) -> None:
         """Copy a file or a folder to the board, as `target`."""
         packed = subprocess.run(["tar", "-C", source.parent, "-c", source.name], check=True, stdout=subprocess.PIPE)
-        text, into = base64.b64encode(packed.stdout).decode(), shlex.quote(target)
-        self.run(f"rm -rf /run/board/put {into}; mkdir /run/board/put; : >/run/board/put.tar")
-        for start in range(0, len(text), 60_000):  # the longest argument of a program
-            self.run(f"base64 -d <<<{text[start : start + 60_000]} >>/run/board/put.tar")
-        self.run(f"tar -C /run/board/put --no-same-owner -xf /run/board/put.tar && mv /run/board/put/* {into}")
+        into = shlex.quote(target)
+        self.run(
+            f"rm -rf /run/board/put {into} && mkdir /run/board/put && "
+            f"base64 -d | tar -C /run/board/put --no-same-owner -x && mv /run/board/put/* {into}",
+            base64.b64encode(packed.stdout).decode(),
+        )
 
     def copy_disk(self, copy: Path) -> None:
         """Make of `copy` the disk as it would be left if the power were cut now; the board does not notice."""
@@ -151,10 +152,10 @@ class Machine:
             self._qemu.wait()
             self._qemu = None
 
-    def _ask(self, script: str) -> tuple[int, str]:
+    def _ask(self, script: str, given: str = "") -> tuple[int, str]:
         assert self._line is not None
         try:
-            self._line.sendall(json.dumps({"script": script}).encode() + b"\n")
+            self._line.sendall(json.dumps({"script": script, "given": given}).encode() + b"\n")
             answer = json.loads(self._hear_line())
         except OSError as error:
             tail = self.console.read_text(errors="replace")[-3000:]

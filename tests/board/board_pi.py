@@ -30,8 +30,8 @@ GUEST_PI: Final = Path(__file__).with_name("guest_pi")
 DEMO: Final = "/opt/tonelight/edge/data/demo.flac"
 """The recording that comes with tonelight, on the Pi."""
 GPIO_AT: Final = 0x3F200000
-"""Where the processor has its GPIO registers, by the manual of the BCM2835: one bit for each pin."""
-_SET, _CLEAR, _LEVEL = 0x1C, 0x28, 0x34
+"""Where the processor has its GPIO registers (manual of the BCM2835): a bit for each pin, three for its function."""
+_FUNCTION, _SET, _CLEAR, _LEVEL = 0x00, 0x1C, 0x28, 0x34
 
 _TOOLS: Final = {
     "mmdebstrap": "mmdebstrap",
@@ -121,11 +121,20 @@ def _install(root: Path, wheels: Path) -> None:
 class Watch:
     """What the pins did while they were watched from outside.
 
-    `changes` has every pin that went up (True) or down, in order; `seen` those that were up when the chip was asked.
+    `changes` has every pin that went up (True) or down, in order, and `at_s` when; `seen` those that were up when the
+    chip was asked.
     """
 
     changes: list[tuple[int, bool]]
+    at_s: list[float]
     seen: set[int]
+
+    def share_up(self, pin: int) -> float:
+        """Which part of the time it was up, between the first time that it went up and the last."""
+        rises = [i for i, change in enumerate(self.changes) if change == (pin, True)]
+        falls = [next(k for k in range(i, len(self.changes)) if self.changes[k] == (pin, False)) for i in rises[:-1]]
+        up_s = sum(self.at_s[fall] - self.at_s[rise] for rise, fall in zip(rises, falls, strict=False))
+        return up_s / (self.at_s[rises[-1]] - self.at_s[rises[0]])
 
 
 class RaspberryPi(Machine):
@@ -138,6 +147,7 @@ class RaspberryPi(Machine):
         command = [
             *self.image.machine,
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-D", self._written),
+            *("-msg", "timestamp=on"),  # in what is written there, too
             *("-chardev", f"socket,id=agent,path={agent},server=on,wait=off", "-serial", "chardev:agent"),
             *("-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console"),
             *("-qmp", f"unix:{monitor},server=on,wait=off"),
@@ -165,14 +175,22 @@ class RaspberryPi(Machine):
 
     def levels(self) -> set[int]:
         """The pins (0 to 31) that are up, as QEMU tells it of the chip."""
-        said = self._ask_monitor("human-monitor-command", {"command-line": f"xp /1wx {GPIO_AT + _LEVEL:#x}"})
-        [level] = re.findall(r": (0x[0-9a-f]+)", said)
-        return _pins(int(level, 16))
+        [level] = self._registers(_LEVEL, 1)
+        return _pins(level)
+
+    def outputs(self) -> set[int]:
+        """The pins (0 to 29) that the chip drives; all others are inputs, which light nothing."""
+        chosen = enumerate(self._registers(_FUNCTION, 3))
+        return {10 * i + n for i, register in chosen for n in range(10) if register >> 3 * n & 7 == 1}
+
+    def _registers(self, at: int, n: int) -> list[int]:
+        said = self._ask_monitor("human-monitor-command", {"command-line": f"xp /{n}wx {GPIO_AT + at:#x}"})
+        return [int(word, 16) for word in re.findall(r" (0x[0-9a-f]+)", said)]
 
     @contextmanager
     def watched(self) -> Iterator[Watch]:
         """Watch the pins (0 to 31) meanwhile: everything that is written to their registers, and their levels."""
-        watch, done = Watch([], set()), threading.Event()
+        watch, done = Watch([], [], set()), threading.Event()
 
         def look() -> None:
             while not done.wait(0.1):
@@ -192,11 +210,13 @@ class RaspberryPi(Machine):
         with self._written.open() as log:
             log.seek(begin)
             for line in log:
-                if told := re.search(r"ops_write .* addr (0x\w+) value (0x\w+) ", line):
-                    at, pins = int(told[1], 16) - GPIO_AT, _pins(int(told[2], 16))
-                    if at in (_SET, _CLEAR):
-                        watch.changes += [(pin, at == _SET) for pin in sorted(pins) if (pin in up) != (at == _SET)]
-                        up = up | pins if at == _SET else up - pins
+                if told := re.search(r"@([\d.]+):.*ops_write .* addr (0x\w+) value (0x\w+) ", line):
+                    register, pins = int(told[2], 16) - GPIO_AT, _pins(int(told[3], 16))
+                    if register in (_SET, _CLEAR):
+                        changed = [pin for pin in sorted(pins) if (pin in up) != (register == _SET)]
+                        watch.changes += [(pin, register == _SET) for pin in changed]
+                        watch.at_s += [float(told[1])] * len(changed)
+                        up = up | pins if register == _SET else up - pins
 
     def _trace(self, is_on: bool) -> None:
         self._ask_monitor("trace-event-set-state", {"name": "memory_region_ops_write", "enable": is_on})

@@ -24,8 +24,20 @@ ARCH = "TONELIGHT_BOARD_ARCH"
 MINUTES = "TONELIGHT_BOARD_MINUTES"
 FIGURES = "TONELIGHT_BOARD_FIGURES"
 BEGAN_S = time.monotonic()
-LAST = ("test_power.py", "test_raspberry_pi.py")
-"""The same board has to start anew for the one, and another one for the other."""
+ORDER = (
+    "board",
+    "restart",
+    "microphone",
+    "bundles",
+    "power",
+    "sandbox",
+    "deploy",
+    "disk_and_clock",
+    "lights",
+    "jetson",
+)
+"""What a board that is left alone lives by comes first, in case the minutes are over before all of it was tried. The
+Raspberry Pi, another board, follows."""
 
 
 def is_on_a_board(item: pytest.Item) -> bool:
@@ -38,7 +50,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.board)
             if os.environ.get(WANTED) != "1":
                 item.add_marker(pytest.mark.skip(reason=f"takes long, and root: `make board`, or {WANTED}=1"))
-    items.sort(key=lambda item: LAST.index(item.path.name) if item.path.name in LAST else -1)
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    if not is_on_a_board(item):
+        return -1
+    name = item.path.stem.removeprefix("test_")
+    return ORDER.index(name) if name in ORDER else len(ORDER)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,4 +1,4 @@
-"""Lights that the emulated board has only for these tests: pins through rpi-lgpio, and an LED of the kernel's."""
+"""What the emulated board has only for these tests: pins and a button through rpi-lgpio, and an LED of the kernel's."""
 
 import re
 import subprocess
@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 from board_image import ROOT, for_board
-from board_life import LINES, begin_to_listen, hear, lights, said_since, uptime_s
+from board_life import CAPTURED, LINES, begin_to_listen, hear, lights, said_since, uptime_s
 from board_lights import other_lights
 from board_machine import Machine
 
 # The pins of a Raspberry Pi's header are lines of a chip that rpi-lgpio knows by its number; this is its first one.
 PINS = {name: line + 2 for line, name in LINES.items()}
-NAMES = {pin: name for name, pin in PINS.items()}
+BUTTON = 16
+NAMES = {pin: name for name, pin in PINS.items()} | {BUTTON: "button"}
 WRITTEN, BRIGHTNESS = "/run/board/pi", "/run/board/brightness"
 REVISION = "b03114"  # of a Raspberry Pi 4
 CHIP = """set -e
@@ -24,7 +25,9 @@ mkdir $chip $chip/bank0
 echo 58 >$chip/bank0/num_lines
 echo pinctrl-bcm2711 >$chip/bank0/label
 echo 1 >$chip/live
-python3 /board/lines.py /sys/devices/platform/$(cat $chip/dev_name) %s >/dev/null 2>&1 &
+device=/sys/devices/platform/$(cat $chip/dev_name)
+python3 /board/lines.py $device %s >/dev/null 2>&1 &
+ln -sfn $device/$(cat $chip/bank0/chip_name)/sim_gpio%d/pull /run/board/button
 sed 's/gpiochip//' $chip/bank0/chip_name
 """
 
@@ -48,11 +51,18 @@ def libraries(board: Machine, tmp_path: Path) -> str:
     return "/opt/libraries"
 
 
-def test_rpi_lgpio_lights_the_pins(board: Machine, libraries: str) -> None:
-    number = board.run(CHIP % WRITTEN).strip()
+def press(board: Machine) -> None:
+    """Press the button, which connects its pin to ground, and let it go; not in the same moment as the last time, which
+    the card may still be busy with."""
+    board.run("cd /run/board; sleep 2; echo pull-down >button; sleep 0.3; echo pull-up >button")
+
+
+def test_rpi_lgpio_lights_the_pins_and_hears_a_button(board: Machine, libraries: str) -> None:
+    number = board.run(CHIP % (WRITTEN, BUTTON)).strip()
     pins = "\n".join(f"{name} = {pin}" for name, pin in PINS.items())
     environment = {"PYTHONPATH": libraries, "RPI_LGPIO_REVISION": REVISION, "RPI_LGPIO_CHIP": number}
-    with other_lights(board, f'[leds]\nkind = "pins"\n[leds.pins]\n{pins}', **environment):
+    settings = f'[leds]\nkind = "pins"\n[leds.pins]\n{pins}\n[mute]\nbutton_pin = {BUTTON}'
+    with other_lights(board, settings, **environment):
         begin_to_listen(board)
         board.until(f"grep -q ' {PINS['listening']} 1' {WRITTEN}")
         began_s = uptime_s(board)
@@ -61,9 +71,17 @@ def test_rpi_lgpio_lights_the_pins(board: Machine, libraries: str) -> None:
         shown = {name for at_s, name, is_lit in lights(board, WRITTEN, NAMES) if is_lit and at_s >= began_s}
         assert ("uncertain" if heard["uncertain"] else heard["label"]) in shown
         assert not {"starting", "muted", "fault"} & shown
+        press(board)
+        try:
+            board.until(f"grep -q closed {CAPTURED} && grep -q ' {PINS['muted']} 1' {WRITTEN}")
+            press(board)
+            board.until(f"! grep -q closed {CAPTURED}")
+        finally:
+            board.run("rm -f /var/lib/tonelight/mute")
+        begin_to_listen(board)
         board.run("systemctl stop tonelight")
         board.until("sleep 1")
-        level = {name: is_lit for _, name, is_lit in lights(board, WRITTEN, NAMES)}
+        level = {name: is_lit for _, name, is_lit in lights(board, WRITTEN, NAMES) if name != "button"}
         assert not any(level.values()), level
         assert not re.search("Traceback|WARNING|ERROR", said_since(board, began_s))
 

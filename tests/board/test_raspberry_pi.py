@@ -80,3 +80,50 @@ def test_one_led_at_a_time(watch: Watch) -> None:
         up = up | {pin} if is_up else up - {pin}
         assert len(up) <= 2  # the next one may be lit before the last one is out
     assert not up
+
+
+RGB = {"red": 24, "green": 25, "blue": 26}  # pins that nothing else here uses
+DIMMED = """set -e
+cat >/run/rgb.toml <<'END'
+[leds]
+kind = "rgb"
+brightness = {brightness}
+pins = {{ red = 24, green = 25, blue = 26 }}
+active_low = {active_low}
+END
+python3 -c 'import wave; file = wave.open("/run/silence.wav", "wb")
+file.setparams((1, 2, 8000, 0, "NONE", "")); file.writeframes(bytes(2 * 8000 * 600))'
+rm -f /run/tonelight/health.json
+tonelight run --config /run/rgb.toml --source /run/silence.wav >/run/rgb.log 2>&1 &
+echo $! >/run/rgb.pid
+"""
+
+
+def dimmed(pi: RaspberryPi, mute: bool, brightness: float, active_low: bool = False) -> Watch:
+    """What the pins of one LED do for some seconds: the daemon is muted (steady red), or listens (white flashes)."""
+    pi.run("mkdir -p /var/lib/tonelight; rm -f /var/lib/tonelight/mute")
+    if mute:
+        pi.run("touch /var/lib/tonelight/mute")
+    pi.run(DIMMED.format(brightness=brightness, active_low=str(active_low).lower()))
+    try:
+        phase = "muted" if mute else "listening"
+        pi.until(f'grep -q \'"phase":"{phase}"\' /run/tonelight/health.json')
+        with pi.watched() as watch:
+            pi.run("sleep 6")
+    finally:
+        pi.run("kill -INT $(cat /run/rgb.pid); while test -e /proc/$(cat /run/rgb.pid); do sleep 0.1; done")
+        pi.run("rm -f /var/lib/tonelight/mute")
+    assert "WARNING" not in pi.run("cat /run/rgb.log") and "ERROR" not in pi.run("cat /run/rgb.log")
+    # RPi.GPIO's own threads pull a pin down when its pulses end, but by then it is an input, and lights nothing
+    assert not pi.outputs() & set(RGB.values()), "it left the LED on"
+    return watch
+
+
+def test_original_rpi_gpio_dims_an_rgb_led(pi: RaspberryPi) -> None:
+    white, red = dimmed(pi, mute=False, brightness=1.0), dimmed(pi, mute=True, brightness=1.0)
+    assert {pin for pin, _ in white.changes} == set(RGB.values())
+    assert {pin for pin, _ in red.changes} == {RGB["red"]}
+    faint, upside_down = dimmed(pi, mute=True, brightness=0.6), dimmed(pi, mute=True, brightness=1.0, active_low=True)
+    # pulses are the longer the slower this machine is, but not the shares of them among each other
+    share = {name: watch.share_up(RGB["red"]) for name, watch in locals().items() if isinstance(watch, Watch)}
+    assert 0 < share["faint"] < share["red"] < share["upside_down"] < 1, share

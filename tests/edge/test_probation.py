@@ -53,17 +53,31 @@ class Board:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.now_s = 100.0
+        self.n_left = 0
+        self._n_lost = 0
 
     def start(self) -> str:
         """Begin anew, as after a crash; return the id of the bundle that listens."""
-        self.probation = Probation(self.store, lambda: self.now_s)
+        self.probation = Probation(self.store, self._leave, lambda: self.now_s)
         return self.probation.begin(_load)
+
+    def _leave(self) -> None:
+        self.n_left += 1
 
     def hear(self, seconds: float, block_s: float = 0.5) -> None:
         """So many seconds of sound, in blocks."""
         for _ in range(round(seconds / block_s)):
             self.now_s += block_s
             self.probation.on_level(-60.0, False)
+
+    def lose(self, n_minutes: int) -> None:
+        """So many minutes, each with more loss than is bearable."""
+        for _ in range(n_minutes):
+            self.tell(Phase.LISTENING, n_lost=self._n_lost)
+            self.hear(HEALTHY_S / 2)
+            self._n_lost += 10_000
+            self.tell(Phase.LISTENING, n_lost=self._n_lost)
+            self.hear(HEALTHY_S / 2 + 0.5)
 
     def tell(self, phase: Phase, n_lost: int = 0) -> None:
         """What the daemon does now."""
@@ -167,19 +181,42 @@ def test_a_plug_that_is_pulled_while_nothing_is_heard_does_not_count(phase, boar
     assert board.start() == DEFAULT_BUNDLE
 
 
-def test_one_with_which_sound_is_lost_does_not_become_good_and_is_left(board, maker, caplog):
+def test_one_with_which_sound_is_lost_is_left_while_the_daemon_goes_on(board, maker, caplog):
+    board.store.install(maker.make("1.0.0"))
+    assert board.start() == "test-1.0.0"
+    for number in range(1, N_STARTS):
+        board.lose(1)
+        assert (board.store.good, board.store.starts, board.n_left) == (None, number, 0)
+    board.lose(1)
+    assert (board.store.active, board.store.failed, board.store.starts) == (None, "test-1.0.0", 0)
+    assert board.n_left == 1
+    assert caplog.text.count("stays on probation: 0.6 s of a minute of sound were lost; is it too") == 1
+    assert f"test-1.0.0 loses too much sound: back to {DEFAULT_BUNDLE}" in caplog.text
+    assert board.probation.begin(_load) == DEFAULT_BUNDLE  # as at a reload
+    board.lose(N_STARTS)
+    board.probation.end()
+    assert (board.store.active, board.store.starts, board.n_left) == (None, 0, 1)
+
+
+def test_minutes_with_loss_and_starts_count_alike(board, maker):
     board.store.install(maker.make("1.0.0"))
     for number in range(1, N_STARTS + 1):
         assert (board.start(), board.store.starts) == ("test-1.0.0", number)
-        for minute in range(3):
-            board.tell(Phase.LISTENING, n_lost=10_000 * minute)
-            board.hear(HEALTHY_S / 2)
-            board.tell(Phase.LISTENING, n_lost=10_000 * (minute + 1))
-            board.hear(HEALTHY_S / 2 + 1)
-        assert (board.store.good, board.store.starts) == (None, number)
-        assert caplog.text.count("stays on probation: 0.6 s of a minute of sound were lost; is it too") == number
-        board.probation.end()
-    assert board.start() == DEFAULT_BUNDLE
+        if number < N_STARTS:
+            board.lose(1)
+            board.probation.end()  # an end in good order, but not a good one
+            assert board.store.starts == number
+    board.lose(1)
+    assert (board.n_left, board.store.failed) == (1, "test-1.0.0")
+
+
+def test_one_that_is_lost_sound_with_while_another_is_activated_is_not_left_for_that(board, maker):
+    board.store.install(maker.make("1.0.0"))
+    board.start()
+    board.lose(N_STARTS - 1)
+    board.store.install(maker.make("1.1.0"))
+    board.lose(N_STARTS)
+    assert (board.store.active, board.store.failed, board.n_left) == ("test-1.1.0", None, 0)
 
 
 def test_one_that_loses_no_more_becomes_good(board, maker):
@@ -428,7 +465,7 @@ def test_killed_at_any_moment_of_a_hundred(store, maker):
         listens = None
         for _ in range(N_STARTS + 1):  # the daemon after the power is back
             try:
-                listens = Probation(store).begin(_load)
+                listens = Probation(store, lambda: None).begin(_load)
                 break
             except BundleError as error:
                 assert "bad-1.0.0" in str(error), error

@@ -1,5 +1,6 @@
 """Configuration and bundle are taken over while the sound goes on; what cannot be used changes nothing."""
 
+import logging
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from queue import Queue
 
@@ -18,7 +20,20 @@ from audio_files import write
 from signals import talk
 from signed import Maker
 
-from edge.bundle import CARD
+from edge.bundle import CARD, load_bundle
+from edge.button import Buttons
+from edge.capture import CaptureSwitch
+from edge.clips import Clips
+from edge.commands.common import open_pipeline
+from edge.config import Config
+from edge.daemon import Daemon
+from edge.leds import open_lights
+from edge.leds.settings import LedSettings
+from edge.mute import Mute
+from edge.probation import HEALTHY_S, N_STARTS, Probation
+from edge.recorder import Recorder
+from edge.reload import Reload, Request
+from edge.sources import Block, FileSource
 from edge.store import Store
 
 PATIENCE_S = 60.0  # nothing is measured by it: a test that fails ends some time
@@ -173,3 +188,79 @@ def test_a_closed_terminal_is_an_end_in_good_order(service, maker):
     assert service.process.wait(PATIENCE_S) == 0
     service.says("heard ")
     assert service.store.starts == 0
+
+
+class Lossy(FileSource):
+    """A microphone, as it is to somebody who is too slow for it, and the clock of such a daemon."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, block_ms=500)
+        self._now_s = 0.0
+
+    def read(self, timeout_s: float) -> Block | None:
+        block = super().read(timeout_s)
+        self._now_s += 0.5
+        return None if block is None else Block(block.samples, lost=200)
+
+    def monotonic(self) -> float:
+        return self._now_s
+
+    def now(self) -> datetime:
+        return datetime.now(timezone.utc)
+
+
+def test_a_bundle_that_is_too_slow_is_left_and_the_microphone_stays_open(tmp_path, maker, caplog):
+    caplog.set_level(logging.INFO, "edge")
+    store = Store(tmp_path / "models", tmp_path / "keys")
+    store.keys.mkdir()
+    shutil.copy(maker.public, store.keys)
+    store.install(maker.make("1.0.0"))
+    store.mark_good("test-1.0.0")
+    store.install(maker.make("1.1.0"))
+
+    def opened(config):
+        return probation.begin(lambda folder: (load_bundle(folder), open_pipeline(load_bundle(folder))))
+
+    wanted, request = Config(leds=LedSettings(kind="none")), Request()
+    minutes = N_STARTS * HEALTHY_S + 10
+    source = Lossy(write(tmp_path / "quiet.wav", np.zeros(round(16_000 * minutes)), 16_000))
+    probation = Probation(store, request.make, source.monotonic)
+    bundle, pipeline = opened(wanted)
+    assert bundle.id == "test-1.1.0"
+    clips = Clips(tmp_path / "clips")
+    lights = open_lights(wanted.leds)
+    recorder = Recorder(CaptureSwitch(tmp_path / "capture"), clips, wanted.capture, has_view=False)
+    n_opened = 0
+
+    def open_source():
+        nonlocal n_opened
+        n_opened += 1
+        return source
+
+    daemon = Daemon(
+        open_source=open_source,
+        pipeline=pipeline,
+        lights=lights,
+        history=None,
+        clock=source,
+        stop=threading.Event(),
+        node="desk",
+        model=bundle.id,
+        observers=[probation],
+        reload=Reload(
+            request,
+            loaded=wanted,
+            bundle=bundle,
+            lights=lights,
+            buttons=Buttons(Mute(tmp_path / "mute"), clips),
+            history=None,
+            recorder=recorder,
+            read=lambda: wanted,
+            look=lambda config: load_bundle(store.active_path),
+            open_bundle=opened,
+        ),
+    )
+    daemon.run()
+    assert (store.active, store.failed, store.starts) == ("test-1.0.0", "test-1.1.0", 0)
+    assert "reloaded: test-1.0.0 listens" in caplog.messages
+    assert n_opened == 1

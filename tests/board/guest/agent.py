@@ -1,5 +1,7 @@
 """Runs on the emulated board: does what the test asks for on a line of its own, and answers with what came of it.
 
+It is a script, and what that is given as its input.
+
 A port of the board's own is there as soon as the board is; a serial line (its device is the argument) is heard from now
 on only, so there it says first that it listens.
 """
@@ -25,9 +27,10 @@ def main() -> None:
             pending += got
             while b"\n" in pending:
                 line, _, pending = pending.partition(b"\n")
+                asked = json.loads(line)
                 done = subprocess.run(
-                    ["bash", "-c", json.loads(line)["script"]],
-                    stdin=subprocess.DEVNULL,
+                    ["bash", "-c", asked["script"]],
+                    input=asked["given"].encode(),
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     cwd="/",
