@@ -60,3 +60,5 @@ def test_left_when_it_does_not_live(board: Machine, maker: Maker) -> None:
     assert active(board) == good
     [heard] = hear(board, "kettle")
     assert heard["model"] == good
+    # what comes after looks at all bundles, and wants them whole
+    board.run("rm -r /var/lib/tonelight/models/test-0.0.4")
