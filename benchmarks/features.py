@@ -84,14 +84,12 @@ def main() -> int:
     if of_short:
         print(
             f"Of MFCC + RMS + ZCR numpy's Fourier transform alone takes {of_short}, {of_long}: that much no order of "
-            "the rest can take away. Half of it is copying: numpy transforms four frames at a time, gathered sample by "
-            "sample. Tried, and not quicker: two frames as one complex transform, and neighbouring samples as one of "
-            "half the length (a seventh to a fifth less by itself; with what takes the spectra apart again, half as "
-            "much more); rows of other widths, or transposed; groups of 32 to 2500 frames (from 320 on all are alike), "
-            "and smaller ones for the transform alone; a window for each row of the group, so that numpy multiplies "
-            "without its buffer. A smaller buffer of numpy's (`setbufsize`) takes a twelfth off a whole clip and "
-            "nothing off the board's groups. What is left to try is a compiled kernel that windows, transforms and "
-            "squares a frame without leaving the processor's first cache.\n"
+            "the rest can take away. Tried, and not quicker: two frames as one complex transform, and neighbouring "
+            "samples as one of half the length, once their spectra are taken apart again; rows of other widths, or "
+            "transposed; groups of 32 to 2500 frames, and smaller ones for the transform alone; a window for each row "
+            "of the group, so that numpy multiplies without its buffer. A smaller buffer of numpy's (`setbufsize`) "
+            "helps a whole clip, but not the board's groups. What is left to try is a compiled kernel that windows, "
+            "transforms and squares a frame without leaving the processor's first cache.\n"
         )
 
     def front_end(hop_ms: float, block_ms: float | None) -> Callable[[], None]:
