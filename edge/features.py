@@ -282,7 +282,7 @@ class FeatureExtractor:
             self._octaves = np.log2(config.sample_rate_hz / self._lags / 100)
             # an octave below the fundamental correlates just as well: prefer the shorter lag (Boersma's octave cost)
             octave_cost = np.asarray(1 - 0.06 * np.log2(self._lags / self._lags[0]), np.float32)
-            self._lag_weight = octave_cost.astype(np.float64) / self._window_autocorrelation
+            self._lag_weight = octave_cost / self._window_autocorrelation
         memory_frames = config.level_memory_s * 1000 / config.hop_ms
         self._level = RunningMean(1, memory_frames) if memory_frames else None
         self._reducer = NoiseReducer(config.noise_reduction_db, config.hop_ms) if config.noise_reduction_db else None
@@ -348,9 +348,9 @@ class FeatureExtractor:
             energy = power_spectrum @ self._chroma
             out[:, slices["chroma"]] = energy / np.maximum(energy.max(axis=1, keepdims=True), np.float32(1e-9))
         if "pitch" in slices:
-            # numpy goes back in double precision where the spectrum is real; a complex one would take two thirds of the
-            # time, and move every pitch a little from what models were trained on
-            self._pitch(np.fft.irfft(power_spectrum, config.n_fft), out[:, slices["pitch"]])
+            # as a complex spectrum, since numpy goes back from a real one in double precision
+            parts[:, ::2], parts[:, 1::2] = power_spectrum, 0
+            self._pitch(np.fft.irfft(spectrum, config.n_fft), out[:, slices["pitch"]])
 
     def _log(self, power: Float32, reference: Float32 | None) -> Float32:
         """Natural logarithm of `power` relative to the level of speech `(n, 1)`, if that is known, above the floor."""
@@ -358,7 +358,7 @@ class FeatureExtractor:
         np.log(relative, out=relative)
         return relative
 
-    def _pitch(self, autocorrelation: NDArray[np.floating], out: Float32) -> None:
+    def _pitch(self, autocorrelation: Float32, out: Float32) -> None:
         """Put weighted log pitch and voicing into `out`, shape `(n, 2)`."""
         best = np.argmax(autocorrelation[:, self._lag_columns] * self._lag_weight, axis=1)
         found = autocorrelation[np.arange(len(best)), self._lags[best]]
