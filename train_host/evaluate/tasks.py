@@ -117,6 +117,8 @@ def recipe_digest(recipe: Recipe) -> str:
     features = msgspec.to_builtins(recipe.features)
     if not features["noise_reduction_db"]:
         del features["noise_reduction_db"]  # off, features are what they were before there was any
+    # what a recipe does without may change
+    files = ["batches.py", *(["perturb.py"] if recipe.training.perturbed else []), "scenes.py"]
     settings = [
         features,
         msgspec.to_builtins(recipe.gate),
@@ -124,7 +126,7 @@ def recipe_digest(recipe: Recipe) -> str:
         [recipe.form, recipe.window_frames],
         inspect.getsource(recipe.build),
         _code(_HERE / ("model.py" if recipe.form == "stream" else "field_models.py")),
-        *(_code(_HERE / name) for name in ("batches.py", "perturb.py", "scenes.py")),
+        *(_code(_HERE / name) for name in files),
         _code(_HERE / "train.py", "compile_model", "loss_of"),
     ]
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
