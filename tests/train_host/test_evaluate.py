@@ -194,6 +194,16 @@ def test_the_digest_of_a_recipe_changes_with_whatever_changes_the_model(small_re
     assert recipe_digest(small_recipe) in digests
 
 
+def test_what_a_recipe_does_without_is_no_part_of_its_digest(monkeypatch):
+    recipes = [RECIPES[name] for name in ("tonelight", "functionals")]
+    assert [bool(recipe.training.perturbed) for recipe in recipes] == [True, False]
+    before = [recipe_digest(recipe) for recipe in recipes]
+    code = tasks._code
+    monkeypatch.setattr(tasks, "_code", lambda path, *of: "new" if path.name == "perturb.py" else code(path, *of))
+    assert recipe_digest(recipes[0]) != before[0]
+    assert recipe_digest(recipes[1]) == before[1]
+
+
 def test_what_code_does_is_told_apart_and_how_it_is_told_is_not(tmp_path):
     path = tmp_path / "code.py"
 
