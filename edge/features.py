@@ -350,7 +350,8 @@ class FeatureExtractor:
         if "pitch" in slices:
             # as a complex spectrum, since numpy goes back from a real one in double precision
             parts[:, ::2], parts[:, 1::2] = power_spectrum, 0
-            self._pitch(np.fft.irfft(spectrum, config.n_fft), out[:, slices["pitch"]])
+            autocorrelation = np.asarray(np.fft.irfft(spectrum, config.n_fft), np.float32)  # of numpy 1 it is double
+            self._pitch(autocorrelation, out[:, slices["pitch"]])
 
     def _log(self, power: Float32, reference: Float32 | None) -> Float32:
         """Natural logarithm of `power` relative to the level of speech `(n, 1)`, if that is known, above the floor."""
