@@ -44,7 +44,7 @@ Float32 = NDArray[np.float32]
 COVERAGE: Final = 0.7
 """Share of the validation speakers' segments that are answered with an emotion; the rest is `uncertain`."""
 SPEECH_HEARD: Final = 0.995
-"""Share of the validation speakers' segments that must be taken for speech; the threshold is 0.5 at the most."""
+"""Share of the validation speakers' segments that must be taken for speech; the threshold is 0.95 at the most."""
 MAX_DIFFERENCE: Final = {"none": 1e-3, "float16": 2e-2, "dynamic": 0.15, "int8": 0.5}
 """Largest difference of any probability from Keras on real features that an export may show."""
 MIN_AGREEMENT: Final = {"none": 1.0, "float16": 0.99, "dynamic": 0.97, "int8": 0.8}
