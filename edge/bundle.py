@@ -13,7 +13,6 @@ right together with the settings it was trained with, and a guess at one of them
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import stat
@@ -24,6 +23,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from edge.digest import sha256_hex
 from edge.errors import BundleError, one_line
 from edge.features import FeatureConfig
 from edge.gate import GateConfig
@@ -167,7 +167,7 @@ def load_bundle(path: Path) -> Bundle:
         if not re.fullmatch(r"\w[\w.-]{0,99}", name, re.ASCII):
             raise BundleError(f"{path / MANIFEST}: `files` names {name[:99]!r}, which is not a plain file name")
         contents[name] = read_file(path / name, may_be_link=True)
-        found = hashlib.sha256(contents[name]).hexdigest()
+        found = sha256_hex(contents[name])
         if found != expected:
             raise BundleError(
                 f"{path / name} is damaged or was changed (sha256 {found[:12]}…, the manifest says {expected[:12]}…); "

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import os
 import shlex
 import stat
@@ -25,6 +24,7 @@ import msgspec
 import platformdirs
 
 from edge.config import SYSTEM_CONFIG
+from edge.digest import sha256_hex
 from edge.errors import BundleError, one_line
 
 SIGNATURE: Final = "manifest.sig"
@@ -52,7 +52,7 @@ class PublicKey:
     @property
     def id(self) -> str:
         """16 hex digits."""
-        return hashlib.sha256(self.raw).hexdigest()[:16]
+        return sha256_hex(self.raw)[:16]
 
     def __str__(self) -> str:
         return f"{self.id} ({self.comment})" if self.comment else self.id

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -39,6 +38,7 @@ from edge.bundle import (
     read_file,
     read_manifest,
 )
+from edge.digest import sha256_hex
 from edge.errors import BundleError
 from edge.pipeline import verify_golden
 from edge.signing import SIGNATURE, PublicKey
@@ -344,7 +344,7 @@ class Store:
         for name in (MANIFEST, SIGNATURE, *bundle.manifest.files):
             content = read_file(bundle.path / name)
             expected = bundle.manifest.files.get(name)
-            if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+            if expected is not None and sha256_hex(content) != expected:
                 raise BundleError(f"{bundle.path / name} was changed while it was read; try again")
             with (incoming / name).open("xb") as file:
                 file.write(content)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import shutil
 import sys
@@ -14,6 +13,7 @@ import msgspec
 from edge import __version__, config
 from edge.bundle import DEFAULT_BUNDLE, load_bundle, read_manifest
 from edge.config import Config
+from edge.digest import sha256_hex
 from edge.errors import BundleError
 from edge.health import Report, read_report
 from edge.probation import N_STARTS
@@ -120,7 +120,7 @@ def _listing(store: Store, loaded: Config) -> Listing:
 
 def _listed(store: Store, name: str | None) -> Listed:
     try:
-        digest = hashlib.sha256(read_manifest(store.path(name), may_be_link=True)).hexdigest()
+        digest = sha256_hex(read_manifest(store.path(name), may_be_link=True))
     except BundleError:
         digest = None
     return Listed(name or DEFAULT_BUNDLE, digest, _faults(store, name))
