@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import secrets
 import socket
 import subprocess
 import sys
@@ -272,6 +271,8 @@ def _token(settings: WebSettings, kept: Path) -> str:
             return token
     except OSError:
         pass  # there is none yet, or it cannot be read: make one
+    import secrets  # brings OpenSSL: 3 MB that a daemon without a page need not hold
+
     token = secrets.token_urlsafe(24)
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ def test_it_is_the_digest_that_everybody_computes(content):
 
 def test_a_daemon_does_without_openssl():
     program = (
-        "import sys, edge.daemon\n"
+        "import sys, edge.commands.run\n"
         "from edge.bundle import default_bundle_path, load_bundle\n"
         "from edge.pipeline import Pipeline\n"
         "Pipeline(load_bundle(default_bundle_path()))\n"
