@@ -26,7 +26,8 @@ MODULES = {
     "prometheus-client": "prometheus_client",
     "pillow": "PIL",
 }
-STANDARD_LIBRARY = sys.stdlib_module_names | {"tomllib"}  # new in 3.11; before that, tomli stands in
+# tomllib is new in 3.11 (before that, tomli stands in); SHA-256 has changed its name with 3.12
+STANDARD_LIBRARY = sys.stdlib_module_names | {"tomllib", "_sha256", "_sha2"}
 NEVER_ON_A_BOARD = {"train_host", "tensorflow", "keras", "scipy", "librosa", "matplotlib", "rich", "tensorboard"}
 
 
