@@ -1,7 +1,7 @@
 """SHA-256, as Python itself computes it.
 
-`hashlib` brings OpenSSL into memory, 3 MB that a daemon which checks one file at its start need not hold. Python's own
-`random` goes around it in the same way.
+`hashlib` brings OpenSSL into memory, megabytes that a daemon which checks some files at its start need not hold.
+Python's own `random` goes around it in the same way.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ except ImportError:
         from _sha256 import sha256  # type: ignore[import-not-found]  # before Python 3.12
     except ImportError:  # a Python that was built without
         from hashlib import sha256
-
-__all__ = ["sha256_hex"]
 
 
 def sha256_hex(content: bytes) -> str:

@@ -271,7 +271,7 @@ def _token(settings: WebSettings, kept: Path) -> str:
             return token
     except OSError:
         pass  # there is none yet, or it cannot be read: make one
-    import secrets  # brings OpenSSL: 3 MB that a daemon without a page need not hold
+    import secrets  # brings OpenSSL into memory (edge/digest.py), and this is needed once
 
     token = secrets.token_urlsafe(24)
     try:
