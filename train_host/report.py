@@ -181,7 +181,9 @@ def _made_with(results: Sequence[Result]) -> str:
         f"Trained at commit {_words(r.train_commit for r in results)}, measured at "
         f"{_words(r.score_commit for r in results)} (+: with changes that were not committed). "
         f"Seeds {', '.join(map(str, seeds))}; {_count(len(results), 'training')}.",
-        f"Trained on {_words(r.train_device for r in results)}; measured on {_words(r.score_device for r in results)}."
+        # a device's name has commas of its own
+        f"Trained on {_words((r.train_device for r in results), between=' and ')}; "
+        f"measured on {_words((r.score_device for r in results), between=' and ')}."
         + (f" A training took {_span([s / 60 for s in seconds])} minutes." if seconds else ""),
         "Tools: " + ", ".join(f"{tool} {version}" for tool, version in _tools(results)) + ".",
     ]
@@ -192,8 +194,8 @@ def _count(n: int, what: str) -> str:
     return f"{n} {what}" + ("" if n == 1 else "s")
 
 
-def _words(values: Iterable[str]) -> str:
-    return ", ".join(sorted(set(values)))
+def _words(values: Iterable[str], between: str = ", ") -> str:
+    return between.join(sorted(set(values)))
 
 
 def _tools(results: Sequence[Result]) -> list[tuple[str, str]]:
