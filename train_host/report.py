@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.labels import EMOTIONS
-from train_host import plots
+from train_host import ablations, plots
 from train_host.evaluate.adaptation import CONDITIONS, N_CLIPS, N_KEPT, Adaptation
 from train_host.evaluate.result import N_COVERAGES, Result, uar
 from train_host.evaluate.tasks import CROSS, RANDOM, UNSEEN
@@ -37,7 +37,7 @@ from train_host.figures import (
 )
 from train_host.goals import GOALS, Evidence, Goal, Measured
 from train_host.recipes.tonelight import TONELIGHT
-from train_host.recipes.variants import VARIANTS, WITHOUT
+from train_host.recipes.variants import WITHOUT
 
 INTRODUCTION: Final = """\
 Generated from the results by `tonelight-train evaluate`; nothing here is typed by hand.
@@ -83,7 +83,7 @@ def write(results: Sequence[Result], path: Path, adaptations: Sequence[Adaptatio
         parts += _random(results)
     parts += _noise(results)
     parts += _adapted(adaptations)
-    parts += _ablations(every)
+    parts += ablations.section(every)
     path.write_text("\n\n".join(part.strip() for part in parts if part.strip()) + "\n", encoding="utf-8")
 
 
@@ -433,56 +433,6 @@ def _unseen(results: Sequence[Result], folder: Path) -> list[str]:
             parts.append(f"#### {row_title(UNSEEN, row)}: {row.recipe}")
             parts += [_classes(row), *(_plots(row, folder, f"unseen_{corpus}") if _is_drawn(row, rows) else [])]
     return parts
-
-
-def _ablations(results: Sequence[Result]) -> list[str]:
-    """The default recipe without one ingredient each, beside the default at as many steps."""
-    family = [result for result in results if result.recipe == TONELIGHT.name or result.recipe in VARIANTS]
-    if all(result.recipe == TONELIGHT.name for result in family):
-        return []
-    figures = {label(result): _ablation_figures(family, label(result)) for result in family}
-    lines = []
-    for name in sorted(figures, key=lambda name: (_trial_of(name), name.startswith(WITHOUT), name)):
-        recipe = name.partition(",")[0]
-        base = figures.get(name.replace(recipe, TONELIGHT.name, 1), {})
-        what = VARIANTS[recipe].summary.removeprefix("the default ") if recipe in VARIANTS else "the default"
-        trial = _trial_of(name)
-        cells = []
-        for column in ABLATED:
-            value = figures[name].get(column)
-            than = (
-                f" ({value - base[column]:+.1f})" if value is not None and column in base and recipe in VARIANTS else ""
-            )
-            cells.append("–" if value is None else f"{value:.1f}{than}")
-        lines.append((what + (f", {trial}" if trial else ""), *cells))
-    words = (
-        "What an ingredient is worth: the default recipe trained without it (`--recipe "
-        f"{WITHOUT}…`), under the same folds and seeds as the default that it stands below; in brackets, what the "
-        "figure changes by when the ingredient is left out. An ingredient earns its place where the change is a loss."
-    )
-    return ["## Ablations", words, _table(("recipe", *ABLATED), lines)]
-
-
-ABLATED: Final = ("RAVDESS", "unseen corpora, mean", "unseen activation, mean")
-
-
-def _trial_of(name: str) -> str:
-    return name.partition(", ")[2]
-
-
-def _ablation_figures(family: Sequence[Result], name: str) -> dict[str, float]:
-    """Figures in per cent by `ABLATED`, of the seeds that are whole; a recipe in several forms has none."""
-    mine = [result for result in family if label(result) == name]
-    if len({result.recipe_digest for result in mine}) > 1:
-        return {}
-    figures = {}
-    for _, row in seen_rows(mine).get("ravdess", []):
-        figures[ABLATED[0]] = 100 * float(np.mean(row.uars))
-    rows = _unseen_rows(mine).get(name, {})
-    if rows and len(rows) == max(result.n_folds for result in mine if result.protocol == UNSEEN):
-        figures[ABLATED[1]] = 100 * float(np.mean([np.mean(row.uars) for row in rows.values()]))
-        figures[ABLATED[2]] = 100 * float(np.mean([np.mean([uar(c) for c in row.activation]) for row in rows.values()]))
-    return figures
 
 
 def _random(results: Sequence[Result]) -> list[str]:

@@ -12,8 +12,8 @@ pytest.importorskip("keras")
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up import outcome, speaker
 from rich.console import Console
-from test_report import outcome, speaker
 
 from edge.labels import EMOTIONS
 from train_host import report

@@ -6,90 +6,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from made_up import HAPPY, SAD, counts, outcome, speaker
 
-from edge.labels import EMOTIONS
 from train_host import figures, report
 from train_host.evaluate.adaptation import CONDITIONS, Adaptation, AdaptedSpeaker
-from train_host.evaluate.result import N_BINS, N_COVERAGES, Bin, Condition, CorpusResult, Result, Speaker, save, uar
+from train_host.evaluate.result import Bin, Condition, Result, Speaker, save, uar
 from train_host.figures import Row
 from train_host.goals import GOALS, Evidence
-from train_host.recipes import VARIANTS
 from train_host.scoring import NoiseHeard
-
-CLASSES = ("happy", "sad")
-HAPPY, SAD = EMOTIONS.index("happy"), EMOTIONS.index("sad")
-
-
-def counts(happy: tuple[int, int, int], sad: tuple[int, int, int]) -> tuple[tuple[int, ...], ...]:
-    """Counts `(8, 9)` of happy and sad: answered happy, sad, not at all."""
-    table = np.zeros((8, 9), int)
-    for row, (as_happy, as_sad, none) in ((HAPPY, happy), (SAD, sad)):
-        table[row, [HAPPY, SAD, 8]] = as_happy, as_sad, none
-    return tuple(map(tuple, table.tolist()))
-
-
-def speaker(name: str, happy: tuple[int, int, int], sad: tuple[int, int, int], gender="female", corpus="savee"):
-    return Speaker(corpus, name, gender, counts(happy, sad), (happy, sad))
-
-
-def outcome(*speakers: Speaker, **changes) -> Result:
-    """A result of these speakers; the float model is always right, the device always answers calm."""
-    corpora = {}
-    for name in {one.corpus for one in speakers}:
-        total = np.sum([one.emotions for one in speakers if one.corpus == name], axis=0)
-        n_happy, n_sad = int(total[HAPPY].sum()), int(total[SAD].sum())
-        n_activated = int(np.sum([one.activation for one in speakers if one.corpus == name]))
-        activation_bins = [Bin(0, 0.0, 0)] * N_BINS
-        activation_bins[13] = Bin(n_activated, 0.9 * n_activated, n_activated)
-        n, n_right = n_happy + n_sad, int(np.trace(total))
-        bins = [Bin(0, 0.0, 0)] * N_BINS
-        bins[12] = Bin(n, 0.8 * n, n_right)
-        calm = np.zeros((8, 9), int)
-        calm[[HAPPY, SAD], 1] = n_happy, n_sad
-        corpora[name] = CorpusResult(
-            classes=CLASSES,
-            all_answers=tuple(map(tuple, calm.tolist())),
-            keras=counts((n_happy, 0, 0), (0, n_sad, 0)),
-            calibration=tuple(bins),
-            coverage=tuple(np.linspace(1, n_right / n, N_COVERAGES).tolist()),
-            n_certain=n // 2,
-            n_certain_right=n // 4,
-            activation_calibration=tuple(activation_bins),
-            activation_coverage=(1.0,) * N_COVERAGES,
-        )
-    fields = {
-        "schema": 2,
-        "protocol": "savee_loso",
-        "split": "savee_loso/1",
-        "n_folds": 2,
-        "leaky": False,
-        "trial": False,
-        "recipe": "tonelight",
-        "recipe_digest": "0" * 12,
-        "seed": 0,
-        "steps": 100,
-        "uar": float(
-            np.mean([uar(np.sum([s.emotions for s in speakers if s.corpus == c], axis=0)) for c in sorted(corpora)])
-        ),
-        "uar_float": 1.0,
-        "n_train": 10,
-        "n_val": 2,
-        "n_test": 8,
-        "val_from": "the next speakers",
-        "quantization": "dynamic",
-        "model_bytes": 2048,
-        "parity_agreement": 0.995,
-        "parity_mean_difference": 0.001,
-        "temperature": 1.0,
-        "uncertain_below": 0.5,
-        "train_seconds": 120.0,
-        "train_device": "jax, a GPU",
-        "score_device": "a processor",
-        "train_commit": "abc",
-        "score_commit": "def+",
-        "tools": {"keras": "3"},
-    }
-    return Result(speakers=speakers, corpora=corpora, **{**fields, **changes})
 
 
 def fold(number: int, *speakers: Speaker, **changes) -> Result:
@@ -440,34 +364,6 @@ def test_goals_say_how_far(tmp_path):
     assert line(text, "TESS, other actress, worse")[1:5] == ["≥ 60", "≥ 72", "50.0", "**missed by 10.0**"]
     assert line(text, "RAVDESS 8, Luna 5 folds")[1:] == ["≥ 66", "≥ 70", "–", "not measured here", ""]
     assert line(text, "size in MB")[1:5] == ["≤ 1", "", "0.002", "done"]
-
-
-# --- ablations --------------------------------------------------------------------------------------------------------
-
-
-def test_ablations_show_what_is_lost(tmp_path):
-    ravdess = {"protocol": "ravdess_luna5", "split": "ravdess_luna5/1", "n_folds": 1}
-    unseen = {"protocol": "unseen", "split": "unseen_savee", "n_folds": 1}
-    without = next(iter(VARIANTS.values()))
-    base = [
-        outcome(speaker("1", (4, 0, 0), (0, 4, 0), corpus="ravdess"), **ravdess),
-        outcome(speaker("x", (4, 0, 0), (2, 2, 0)), **unseen),
-    ]
-    less = [
-        outcome(speaker("1", (2, 2, 0), (0, 4, 0), corpus="ravdess"), recipe=without.name, **ravdess),
-        outcome(speaker("x", (4, 0, 0), (0, 4, 0)), recipe=without.name, **unseen),
-    ]
-    text = written([*base, *less], tmp_path)
-    table = after(text, "## Ablations")
-    assert line(table, "the default") == ["the default", "100.0", "75.0", "75.0"]
-    what = without.summary.removeprefix("the default ")
-    assert line(table, what) == [what, "75.0 (-25.0)", "100.0 (+25.0)", "100.0 (+25.0)"]
-    # a variant is in no other table
-    assert f"| {without.name} |" not in text
-    assert "## Ablations" not in written(base, tmp_path)
-    # a part of the figures is no figure of the whole
-    table = after(written([*base, less[0]], tmp_path), "## Ablations")
-    assert line(table, what) == [what, "75.0 (-25.0)", "–", "–"]
 
 
 def test_plots_are_of_the_default_recipe(tmp_path):
