@@ -1,8 +1,7 @@
 """The table of ablations: what the default recipe loses without one of its ingredients.
 
-Every training without an ingredient is compared with the default's training of the same split and the same seed, so
-that a change is of the ingredient and of chance, and of nothing else. How much is chance is told by the default itself:
-its own trainings of one split differ by their seed alone.
+Trainings without an ingredient are compared with the default's of the same split. How much of a change is chance is
+told by the default itself: its own trainings of one split differ by their seed alone.
 """
 
 from __future__ import annotations
@@ -15,12 +14,11 @@ import numpy as np
 
 from train_host.evaluate.result import Result, uar
 from train_host.evaluate.tasks import CROSS, RANDOM, UNSEEN
-from train_host.figures import label
 from train_host.recipes.tonelight import TONELIGHT
 from train_host.recipes.variants import VARIANTS
 
-Task = tuple[str, int]
-"""Split and seed."""
+Values = dict[str, list[float]]
+"""Of each split a figure for every seed."""
 
 
 class Change(NamedTuple):
@@ -32,7 +30,7 @@ class Change(NamedTuple):
     figure: float
     by: float
     chance: float | None
-    n_pairs: int
+    n_splits: int
 
 
 def _ravdess(result: Result) -> float | None:
@@ -48,6 +46,13 @@ def _unseen(result: Result) -> float | None:
     return result.uar if result.protocol == UNSEEN else None
 
 
+def _noisy(result: Result) -> float | None:
+    heard = [one for one in result.conditions if one.snr_db == 10 and "ravdess" in one.new]
+    if _ravdess(result) is None or not heard:
+        return None
+    return uar(np.sum([heard[0].familiar["ravdess"], heard[0].new["ravdess"]], axis=0))
+
+
 def _unseen_activation(result: Result) -> float | None:
     if result.protocol != UNSEEN:
         return None
@@ -56,6 +61,7 @@ def _unseen_activation(result: Result) -> float | None:
 
 COLUMNS: Final[Mapping[str, Callable[[Result], float | None]]] = {
     "RAVDESS": _ravdess,
+    "RAVDESS, noise at 10 dB": _noisy,
     "seen corpora, mean": _seen,
     "unseen corpora, mean": _unseen,
     "unseen activation, mean": _unseen_activation,
@@ -69,48 +75,51 @@ def changes(results: Sequence[Result]) -> dict[str, dict[str, Change]]:
     Only whole trainings: trials of fewer steps flatter recipes that are held back less.
     """
     whole = [result for result in results if not result.trial]
-    default = _tasks(whole, TONELIGHT.name)
+    default = _of_one_form(whole, TONELIGHT.name)
     found: dict[str, dict[str, Change]] = {}
     for variant in VARIANTS:
-        mine = _tasks(whole, variant)
-        own = {name: change for name, of in COLUMNS.items() if (change := _change(mine, default, of)) is not None}
-        if own:
-            found[variant] = own
+        mine = _of_one_form(whole, variant)
+        own = {column: _change(_values(mine, of), _values(default, of)) for column, of in COLUMNS.items()}
+        if any(own.values()):
+            found[variant] = {column: change for column, change in own.items() if change is not None}
     return found
 
 
-def _tasks(results: Sequence[Result], recipe: str) -> dict[Task, Result]:
-    own = [result for result in results if label(result) == recipe]
-    return {(r.split, r.seed): r for r in own} if len({r.recipe_digest for r in own}) == 1 else {}
+def _of_one_form(results: Sequence[Result], recipe: str) -> list[Result]:
+    own = [result for result in results if result.recipe == recipe]
+    return own if len({result.recipe_digest for result in own}) == 1 else []
 
 
-def _change(
-    mine: Mapping[Task, Result], default: Mapping[Task, Result], of: Callable[[Result], float | None]
-) -> Change | None:
-    with_it = {task: value for task, result in default.items() if (value := of(result)) is not None}
-    without = {task: value for task, result in mine.items() if (value := of(result)) is not None}
-    pairs = sorted(with_it.keys() & without.keys())
-    if not pairs:
+def _values(results: Sequence[Result], of: Callable[[Result], float | None]) -> Values:
+    values: Values = defaultdict(list)
+    for result in results:
+        value = of(result)
+        if value is not None:
+            values[result.split].append(value)
+    return values
+
+
+def _change(without: Values, default: Values) -> Change | None:
+    splits = sorted(without.keys() & default.keys())
+    if not splits:
         return None
-    by_split: dict[str, list[float]] = defaultdict(list)
-    for (split, _), value in with_it.items():
-        by_split[split].append(value)
-    variances = [np.var(values, ddof=1) for values in by_split.values() if len(values) > 1]
-    # both sides of a pair have their chance
-    chance = float(np.sqrt(2 * np.mean(variances) / len(pairs))) if variances else None
+    variances = [np.var(values, ddof=1) for values in default.values() if len(values) > 1]
+    # the mean of either side has its chance, the smaller the more seeds it has
+    parts = [1 / len(without[split]) + 1 / len(default[split]) for split in splits]
+    chance = float(np.sqrt(np.mean(variances) * sum(parts)) / len(splits)) if variances else None
     return Change(
-        figure=float(np.mean([without[task] for task in pairs])),
-        by=float(np.mean([without[task] - with_it[task] for task in pairs])),
+        figure=float(np.mean([np.mean(without[split]) for split in splits])),
+        by=float(np.mean([np.mean(without[split]) - np.mean(default[split]) for split in splits])),
         chance=chance,
-        n_pairs=len(pairs),
+        n_splits=len(splits),
     )
 
 
 WORDS: Final = f"""\
-What an ingredient is worth: the default recipe trained without it (`--recipe {TONELIGHT.name}-without-…`). In brackets,
-what the figure changes by against the default's trainings of the same splits and seeds, ± one standard deviation of
-what chance does to such a change, as told by the default's own seeds; **bold** is a change of more than two of them. An
-ingredient earns its place where leaving it out is a loss. Under *trainings* the pairs that were compared, of new
+What an ingredient is worth: the default recipe trained without it (`--recipe {TONELIGHT.name}-without-…`), or with one
+that it does not have. In brackets, what the figure changes by against the default's trainings of the same splits, ± one
+standard deviation of what chance does to such a change, as told by the default's own seeds; **bold** is a change of
+more than two of them. An ingredient earns its place where leaving it out is a loss. *Splits* are those compared, of new
 speakers of seen corpora and of unseen corpora; figures are means over these, and so not those of the tables above.
 """
 
@@ -120,9 +129,9 @@ def section(results: Sequence[Result]) -> list[str]:
     found = changes(results)
     if not found:
         return []
-    lines = [("the recipe …", *COLUMNS, "trainings"), ("---",) * (len(COLUMNS) + 2)]
+    lines = [("the recipe …", *COLUMNS, "splits"), ("---",) * (len(COLUMNS) + 2)]
     for variant, own in sorted(found.items(), key=lambda one: sum(change.by for change in one[1].values())):
-        n = [str(own[name].n_pairs) if name in own else "0" for name in ("RAVDESS", "unseen corpora, mean")]
+        n = [str(own[name].n_splits) if name in own else "0" for name in ("RAVDESS", "unseen corpora, mean")]
         cells = [_cell(own.get(name)) for name in COLUMNS]
         lines.append((VARIANTS[variant].summary.removeprefix("the default "), *cells, " + ".join(n)))
     return ["## Ablations", WORDS, "\n".join("| " + " | ".join(line) + " |" for line in lines)]

@@ -23,6 +23,10 @@ class ExportError(TonelightError, RuntimeError):
     """A trained model cannot be made into a bundle, or the bundle does not say what the model said."""
 
 
+class ParityError(ExportError):
+    """The converted model does not say what the trained one says; with finer weights it may."""
+
+
 class EvaluationError(TonelightError, RuntimeError):
     """A training cannot be measured, or its result cannot be read."""
 

@@ -31,7 +31,7 @@ from train_host.convert import convert, load_sequences
 from train_host.corpora.clip import Clip
 from train_host.corpora.known import KNOWN
 from train_host.corpora.noises import Sound
-from train_host.errors import ExportError
+from train_host.errors import ExportError, ParityError
 from train_host.goals import Quoted
 from train_host.golden import golden_signal
 from train_host.metrics import activation_of, fit_activation, fit_temperature
@@ -85,8 +85,8 @@ def export(
 
     `clips` are the recordings of its corpora, to measure the bundle on, and `noises` what it should not answer to;
     None leaves its figures out and the card says so. `figures` of the recipe are quoted there. `quantization`
-    None is the recipe's. Raises ExportError where the bundle exists, its name or version cannot be one, or the
-    converted model does not say what the trained one says.
+    None is the recipe's. Raises ExportError where the bundle exists or its name or version cannot be one, ParityError
+    where the converted model does not say what the trained one says.
     """
     target = check_target(out, name, version)
     info, recipe, model = load_model(run)
@@ -233,7 +233,8 @@ def _speech_from(speech: Float32) -> float:
 def check_parity(bundle: Bundle, model, recipe: Recipe, sequences: Sequence[Float32], quantization: str) -> Parity:
     """Compare the bundle's model, run as the device runs it, with Keras on normalised features of real segments.
 
-    Raises ExportError where they differ by more than the quantization explains, or the model cannot be run.
+    Raises ParityError where they differ by more than the quantization explains, ExportError where the model cannot be
+    run.
     """
     instead = f"use --quantize {'float16' if quantization == 'dynamic' else 'dynamic'}, or train again"
     try:
@@ -245,7 +246,7 @@ def check_parity(bundle: Bundle, model, recipe: Recipe, sequences: Sequence[Floa
     difference = np.abs(a - b).max(axis=1)
     parity = Parity(float(difference.max()), float(difference.mean()), float(np.mean(a.argmax(1) == b.argmax(1))))
     if parity.largest_difference > MAX_DIFFERENCE[quantization] or parity.agreement < MIN_AGREEMENT[quantization]:
-        raise ExportError(
+        raise ParityError(
             f"the converted model ({quantization}) does not say what the trained one says: probabilities differ by up "
             f"to {parity.largest_difference:.3f} (allowed {MAX_DIFFERENCE[quantization]}), the emotion agrees in "
             f"{100 * parity.agreement:.2f}% (needed {100 * MIN_AGREEMENT[quantization]:.0f}%); {instead}"

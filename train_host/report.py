@@ -37,7 +37,7 @@ from train_host.figures import (
 )
 from train_host.goals import GOALS, Evidence, Goal, Measured
 from train_host.recipes.tonelight import TONELIGHT
-from train_host.recipes.variants import WITHOUT
+from train_host.recipes.variants import VARIANTS
 
 INTRODUCTION: Final = """\
 Generated from the results by `tonelight-train evaluate`; nothing here is typed by hand.
@@ -66,7 +66,7 @@ def write(results: Sequence[Result], path: Path, adaptations: Sequence[Adaptatio
     for old in folder.glob("*.png"):
         old.unlink()
     parts = ["# Accuracy", INTRODUCTION, _made_with(results)]
-    every, results = results, [result for result in results if not result.recipe.startswith(WITHOUT)]
+    every, results = results, [result for result in results if result.recipe not in VARIANTS]
     parts += _goals(results, adaptations)
     parts += _beside_each_other(results)
     for protocol in sorted({result.protocol for result in results} - {UNSEEN, RANDOM}, key=_primary_first):

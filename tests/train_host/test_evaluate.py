@@ -602,6 +602,22 @@ def test_the_second_time_does_what_is_left(evaluated, corpora):
 
 @pytest.mark.slow
 @needs_tensorflow
+def test_a_network_that_does_not_bear_quantization_is_measured_with_half_floats(
+    evaluated, corpora, tmp_path, monkeypatch
+):
+    from train_host import export
+
+    monkeypatch.setitem(export.MIN_AGREEMENT, "dynamic", 1.1)
+    task = Task("lstm128", "tess_twoway", "tess_twoway/1", 2, 0, 6)
+    out = copied(evaluated[0], tmp_path)
+    shutil.rmtree(task.folder(out) / "bundle")
+    (task.folder(out) / "result.json").unlink()
+    assert "measured with float16" in perform(order(out, corpora, task, train=False, score=True))
+    assert result.load(task.folder(out) / "result.json").quantization == "float16"
+
+
+@pytest.mark.slow
+@needs_tensorflow
 def test_what_was_made_may_be_committed(evaluated):
     out, _ = evaluated
     subprocess.run(["git", "init", "-q", str(out)], check=True)

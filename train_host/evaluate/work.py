@@ -22,7 +22,7 @@ from rich.console import Console
 
 from edge.errors import TonelightError
 from train_host.corpora.clip import Clip
-from train_host.errors import EvaluationError
+from train_host.errors import EvaluationError, ParityError
 from train_host.evaluate import adaptation
 from train_host.evaluate.result import RESULT, Condition, CorpusResult, Result, load, save, uar
 from train_host.evaluate.tasks import RANDOM, Task, clips_digest, make_split, recipe_digest
@@ -242,7 +242,7 @@ def _score(order: Order, recipe: Recipe, split: Split, folder: Path, console: Co
         probabilities,
         speakers,
     )
-    from train_host.export import current_commit, export
+    from train_host.export import current_commit
     from train_host.scoring import hear
     from train_host.train import load_model, progress_bar
 
@@ -253,14 +253,7 @@ def _score(order: Order, recipe: Recipe, split: Split, folder: Path, console: Co
 
     path = folder / "bundle" / f"{recipe.name}-0.0.0"
     if not path.exists():
-        export(
-            run,
-            folder / "bundle",
-            name=recipe.name,
-            version="0.0.0",
-            clips=None,
-            console=console,
-        )
+        _export(recipe, folder, console)
     bundle = load_bundle(path)
     clips = split.test
     paths = [clip.path for clip in clips]
@@ -325,6 +318,29 @@ def _score(order: Order, recipe: Recipe, split: Split, folder: Path, console: Co
         ),
         folder,
     )
+
+
+def _export(recipe: Recipe, folder: Path, console: Console) -> None:
+    """The run's bundle. A network that does not bear its recipe's quantization is measured with half floats: what its
+    result says, and what a user of the recipe would be told to do."""
+    from train_host.export import export
+
+    for quantization in (None, "float16"):
+        try:
+            export(
+                folder / "run",
+                folder / "bundle",
+                name=recipe.name,
+                version="0.0.0",
+                quantization=quantization,
+                clips=None,
+                console=console,
+            )
+            return
+        except ParityError as error:
+            if quantization or recipe.quantization == "float16":
+                raise
+            console.print(f"{error}: measured with float16")
 
 
 def _check_split(done: Training, info: RunInfo, split: Split, folder: Path) -> None:

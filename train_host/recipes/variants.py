@@ -1,4 +1,5 @@
-"""The default recipe without one of its ingredients: what each is worth, the report's table of ablations says.
+"""The default recipe without one of its ingredients, or with one that it does not have: what each is worth, the
+report's table of ablations says.
 
 An ingredient that is not worth its place is deleted from the default recipe, and its line here with it.
 """
@@ -16,7 +17,8 @@ from train_host.recipes.tonelight import TONELIGHT, network
 if TYPE_CHECKING:
     import keras
 
-WITHOUT: Final = f"{TONELIGHT.name}-without-"
+PREFIX: Final = f"{TONELIGHT.name}-with"
+"""What the name of every variant begins with, and no other recipe's."""
 
 
 def _one_layer(n_features: int) -> keras.Model:
@@ -32,7 +34,11 @@ def _no_dropout(n_features: int) -> keras.Model:
 
 
 def _without(ingredient: str, words: str, **changes: Any) -> Recipe:
-    return replace(TONELIGHT, name=WITHOUT + ingredient, summary=f"the default without {words}", **changes)
+    return replace(TONELIGHT, name=f"{PREFIX}out-{ingredient}", summary=f"the default without {words}", **changes)
+
+
+def _with(ingredient: str, words: str, **changes: Any) -> Recipe:
+    return replace(TONELIGHT, name=f"{PREFIX}-{ingredient}", summary=f"the default with {words}", **changes)
 
 
 def _features(**changes: Any) -> dict[str, Any]:
@@ -67,5 +73,7 @@ VARIANTS: Final = {
         _without("average", "the moving average of the weights", **_training(average=0)),
         _without("dropout", "dropout", build=_no_dropout),
         _without("depth", "its second LSTM layer", build=_one_layer),
+        _with("noise-reduction", "noise turned down by 12 dB before the features", **_features(noise_reduction_db=12)),
+        _with("more-copies", "three copies of every recording in place of one", **_training(views=3)),
     )
 }
