@@ -18,7 +18,7 @@ VENV_ARGS := $(if $(filter pi%,$(TARGET)),--system-site-packages)
 # Without a working Python, or in a checkout that was moved since, the environment is made anew.
 $(shell test -x $(BIN)/python && grep -qxF '$(CURDIR)' $(VENV)/made 2>/dev/null || rm -f $(VENV)/made)
 
-.PHONY: help run page test board board-arm64 check demo lock clean
+.PHONY: help run page workstation test board board-arm64 check demo lock clean
 .DELETE_ON_ERROR:
 
 help: ## show this list (the default)
@@ -29,6 +29,8 @@ run: $(VENV)/device.stamp $(VENV)/tonelight.stamp ## listen to the microphone, o
 
 page: $(VENV)/device.stamp $(VENV)/tonelight.stamp ## the same, and to be seen at http://127.0.0.1:8730
 	@$(BIN)/tonelight run --source auto --page
+
+workstation: $(VENV)/workstation.stamp $(VENV)/tonelight.stamp ## set up what training needs, too (about 3 GB)
 
 test: $(VENV)/workstation.stamp $(VENV)/tonelight.stamp ## run all the tests, of device side and workstation side
 	@$(BIN)/python -m pytest -n 3

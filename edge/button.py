@@ -92,8 +92,6 @@ class Button:
             self._is_over.wait(RETRY_S)
 
     def _follow(self, gpio: Any) -> None:
-        gpio.setwarnings(False)
-        gpio.setmode(gpio.BCM)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Jetson.GPIO says here that it has no resistor to switch on
             gpio.setup(self._pin, gpio.IN, pull_up_down=gpio.PUD_UP)

@@ -49,7 +49,7 @@ class AudioSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=5,
-            le=1000,
+            le=150,  # the light moves once for each block, and no part of a pattern is shorter
             description="sound handled at a time, in milliseconds; with less, the light is as much sooner, and the "
             "processor is woken more often",
         ),

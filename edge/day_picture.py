@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape
 from edge.day import FELT, Day, Part, in_words
 from edge.errors import ConfigError, HistoryError
 from edge.events import UNCERTAIN
+from edge.extras import how_to_add
 from edge.leds.base import COLOURS, activation_colour
 
 # in pixels
@@ -153,7 +154,7 @@ def _png(shapes: list[Shape], path: Path) -> bytes:
         from PIL import Image, ImageDraw, ImageFont
     except ImportError:
         raise ConfigError(
-            f'{path}: PNG needs Pillow, which is missing: pip install "tonelight[plot]"; .svg needs nothing'
+            f"{path}: PNG needs Pillow, which is missing: {how_to_add('plot')}; .svg needs nothing"
         ) from None
     image = Image.new("RGB", (WIDTH * _PNG_SCALE, HEIGHT * _PNG_SCALE))
     draw = ImageDraw.Draw(image)

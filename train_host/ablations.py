@@ -56,7 +56,8 @@ def _noisy(result: Result) -> float | None:
 def _unseen_activation(result: Result) -> float | None:
     if result.protocol != UNSEEN:
         return None
-    return uar(np.sum([speaker.activation for speaker in result.speakers], axis=0))
+    counts = np.sum([speaker.activation for speaker in result.speakers], axis=0)
+    return uar(counts) if counts.any() else None
 
 
 COLUMNS: Final[Mapping[str, Callable[[Result], float | None]]] = {
@@ -130,7 +131,7 @@ def section(results: Sequence[Result]) -> list[str]:
     if not found:
         return []
     lines = [("the recipe …", *COLUMNS, "splits"), ("---",) * (len(COLUMNS) + 2)]
-    for variant, own in sorted(found.items(), key=lambda one: sum(change.by for change in one[1].values())):
+    for variant, own in sorted(found.items(), key=lambda one: np.mean([change.by for change in one[1].values()])):
         n = [str(own[name].n_splits) if name in own else "0" for name in ("RAVDESS", "unseen corpora, mean")]
         cells = [_cell(own.get(name)) for name in COLUMNS]
         lines.append((VARIANTS[variant].summary.removeprefix("the default "), *cells, " + ".join(n)))

@@ -189,7 +189,7 @@ def adapt(run: Path, clips: Sequence[Clip], out: Path, console: Console, cache: 
     for path, reason in extraction.failed.items():
         what = reason if str(path) in reason else f"{path}: {reason}"
         raise CorpusError(f"{what}; record it again, or take its line out of the manifest")
-    emotions, owners, _ = segments(examples)
+    emotions, owners, weights = segments(examples)
     adapter = Adapter(model, recipe, info)
     unadapted = adapter.logits(examples)
 
@@ -199,14 +199,14 @@ def adapt(run: Path, clips: Sequence[Clip], out: Path, console: Console, cache: 
     is_tested = np.isfinite(held).all(axis=1)
     before = after = None
     if is_tested.any():
-        truth = emotions[is_tested]
+        tested = sorted(set(owners[is_tested]))
         recorded = np.isin(np.arange(len(EMOTIONS)), emotions)
         before, after = (
-            unweighted_average_recall(truth, np.where(recorded, logits, -np.inf).argmax(axis=1))
-            for logits in (unadapted[is_tested], held[is_tested])
+            _uar_of_clips(tested, logits, emotions, owners, weights, recorded) for logits in (unadapted, held)
         )
+        of = f"{len(tested)} of these {len(clips)}" if len(tested) < len(clips) else f"these {len(clips)}"
         console.print(
-            f"of these {len(clips)} clips {100 * before:.0f}% were recognised before, {100 * after:.0f}% are now "
+            f"of {of} clips {100 * before:.0f}% were recognised before, {100 * after:.0f}% are now "
             "(UAR; each answered without having learned from it)"
         )
     else:
@@ -246,6 +246,29 @@ def segments(examples: Sequence[Example]) -> tuple[Int64, NDArray[np.str_], Floa
     lengths = np.array([len(example.features) for example in examples], float)
     weights = np.array([length / lengths[owners == owner].sum() for owner, length in zip(owners, lengths, strict=True)])
     return emotions, owners, weights
+
+
+def clip_posterior(logits: Float64, weights: Float64) -> Float64:
+    """Of a clip, `(8,)`: the mean over its segments by length; zeros of a clip without speech."""
+    if len(logits) == 0:
+        return np.zeros(len(EMOTIONS))
+    each = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.average(each / each.sum(axis=1, keepdims=True), axis=0, weights=weights)
+
+
+def _uar_of_clips(
+    clips: Sequence[str],
+    logits: Float64,
+    emotions: Int64,
+    owners: NDArray[np.str_],
+    weights: Float64,
+    recorded: NDArray[np.bool_],
+) -> float:
+    """UAR over clips, each answered by all of its segments, out of the emotions that were recorded."""
+    own = [owners == clip for clip in clips]
+    probs = np.array([clip_posterior(logits[rows], weights[rows]) for rows in own])
+    truth = np.array([emotions[rows][0] for rows in own])
+    return unweighted_average_recall(truth, np.where(recorded, probs, -np.inf).argmax(axis=1))
 
 
 def _held_out(

@@ -7,7 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from edge import __version__
 from edge.usage import HelpFormatter
 
 DESCRIPTION: Final = """\
@@ -30,12 +29,12 @@ def add_arguments(subparsers: Any) -> None:
         "adapt",
         help="a bundle for one person, by a few labelled clips",
         description=DESCRIPTION,
-        epilog="examples:\n  tonelight-train adapt runs/tonelight-0 --clips mine/manifest.csv --version 0.2.0",
+        epilog="examples:\n  tonelight-train adapt runs/tonelight-0 --clips mine/manifest.csv",
         formatter_class=HelpFormatter,
     )
     parser.add_argument("folder", type=Path, metavar="RUN", help="run folder of `tonelight-train train`")
     parser.add_argument("--clips", type=Path, required=True, metavar="MANIFEST", help="the person's recordings (CSV)")
-    parser.add_argument("--version", default=__version__, help=f"of the bundle (default: {__version__})")
+    parser.add_argument("--version", help="of the bundle (default: a minor version above the newest in --out)")
     parser.add_argument("--out", type=Path, default=Path("models"), metavar="DIR", help="where to (default: models)")
     parser.set_defaults(run=run)
 
@@ -48,13 +47,14 @@ def run(args: argparse.Namespace) -> int:
 
     _import_keras()
     from train_host.adapt import adapt, read_clips
-    from train_host.export import check_target, export
+    from train_host.export import check_target, export, next_version
     from train_host.train import load_run
 
     console = Console(highlight=False, soft_wrap=True)
     info, _ = load_run(args.folder)
     name = f"{info.recipe}-personal"
-    check_target(args.out, name, args.version)
+    version = args.version or next_version(args.out, name)
+    check_target(args.out, name, version)
     clips = read_clips(args.clips)
     with TemporaryDirectory(prefix="tonelight-adapt-") as folder:
         adapted = Path(folder) / "run"
@@ -63,9 +63,12 @@ def run(args: argparse.Namespace) -> int:
             adapted,
             args.out,
             name=name,
-            version=args.version,
+            version=version,
             clips=None,
             console=console,
         )
-    print(f"bundle {bundle}\nnext: tonelight listen --bundle {bundle} FILE, then tonelight model install {bundle}")
+    print(
+        f"bundle {bundle}\nnext: tonelight listen --bundle {bundle} FILE\n"
+        f"      then tonelight-train sign {bundle} --key FILE, and on the board, sudo tonelight model install {bundle}"
+    )
     return 0

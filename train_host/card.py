@@ -103,8 +103,8 @@ def _recipe(figures: Sequence[Quoted]) -> list[str]:
     return [
         "### The recipe, on speakers and on corpora left out\n",
         "These figures are **not of this bundle** but of other trainings by the same recipe, from which the tested "
-        "speakers, or whole corpora, had been left out (`tonelight-train evaluate`; seeds "
-        f"{', '.join(str(seed) for seed in figures[0].seeds)}). This bundle has heard most of those speakers, so "
+        "speakers, or whole corpora, had been left out (`tonelight-train evaluate`; docs/accuracy.md tells how many of "
+        f"the {len(figures[0].seeds)} seeds each is of). This bundle has heard most of those speakers, so "
         "nothing honest can be measured of it there. They are the nearest to what a new voice in a new room will find.",
         _table(("UAR in per cent where nothing else is said", "", "of"), [(f.name, f.value, f.of) for f in figures]),
     ]
@@ -113,8 +113,9 @@ def _recipe(figures: Sequence[Quoted]) -> list[str]:
 def _personal(personal: Personal) -> list[str]:
     before, after = personal.uar_before, personal.uar_after
     figures = (
-        f"Of these clips {100 * before:.1f}% were recognised before the adaptation and {100 * after:.1f}% after it "
-        "(UAR, answers out of the recorded emotions), each clip answered by a network that was adapted without it."
+        f"Of these clips, but for those that are the only one of their emotion, {100 * before:.1f}% were recognised "
+        f"before the adaptation and {100 * after:.1f}% after it (UAR, answers out of the recorded emotions), each clip "
+        "answered by a network that was adapted without it."
         if before is not None and after is not None
         else "There was one clip of each emotion: what the adaptation is worth could not be measured."
     )

@@ -18,7 +18,7 @@ from recordings to a light:
   export TONELIGHT_CORPORA=~/corpora             # folders of RAVDESS, TESS, SAVEE, CREMA-D, ... as they were unpacked
   tonelight-train data summary                   # what is there
   tonelight-train train --recipe tonelight       # a run folder under runs/; call it again to go on after a break
-  tonelight-train export runs/tonelight-0 --version 0.2.0
+  tonelight-train export runs/tonelight-0        # models/tonelight-0.2.0, as 0.1.0 comes with tonelight
   tonelight listen --bundle models/tonelight-0.2.0 recording.wav
 """
 TRAIN_EXAMPLES = """\
@@ -30,7 +30,7 @@ examples:
 """
 EXPORT_EXAMPLES = """\
 examples:
-  tonelight-train export runs/tonelight-0 --version 0.2.0    into models/tonelight-0.2.0
+  tonelight-train export runs/tonelight-0                    models/tonelight-0.2.0, where there is a 0.1.0
   tonelight-train export runs/tonelight-0 --no-figures       without measuring it: no corpora are needed
 """
 
@@ -152,7 +152,7 @@ def _add_export(commands) -> None:
     parser.add_argument("folder", type=Path, metavar="RUN", help="run folder of `tonelight-train train`")
     parser.add_argument("--quantize", choices=QUANTIZATIONS, help="default: the recipe's, mostly dynamic (int8)")
     parser.add_argument("--name", help="of the bundle (default: the recipe's)")
-    parser.add_argument("--version", default=__version__, help=f"of the bundle (default: {__version__})")
+    parser.add_argument("--version", help="of the bundle (default: a minor version above the newest in --out)")
     parser.add_argument("--out", type=Path, default=Path("models"), metavar="DIR", help="where to (default: models)")
     parser.add_argument("--no-figures", action="store_true", help="do not measure on the corpora; the card says so")
     parser.add_argument(
@@ -167,18 +167,19 @@ def _export(args: argparse.Namespace) -> int:
     _import_keras()
     from train_host.corpora import find_sounds
     from train_host.corpora.command import corpora_folder
-    from train_host.export import export
+    from train_host.export import export, next_version
     from train_host.train import load_run
 
     info, _ = load_run(args.folder)
+    name = args.name or info.recipe
     args.only = list(info.corpora)
     clips = None if args.no_figures else _recordings(args)[0]
     noises = [] if args.no_figures else [s for s in find_sounds(corpora_folder(args)) if s.kind == "noise"]
     bundle = export(
         args.folder,
         args.out,
-        name=args.name or info.recipe,
-        version=args.version,
+        name=name,
+        version=args.version or next_version(args.out, name),
         quantization=args.quantize,
         clips=clips,
         noises=noises,
@@ -193,9 +194,9 @@ def _figures_of(recipe: str, results: Path):
     from train_host.errors import ExportError
     from train_host.evaluate import adaptation
     from train_host.evaluate.result import load_all
-    from train_host.evaluate.tasks import recipe_digest
     from train_host.goals import quoted
     from train_host.recipes import find_recipe
+    from train_host.recipes.digest import recipe_digest
 
     digest = recipe_digest(find_recipe(recipe))
     found = quoted(load_all(results), adaptation.load_all(results), recipe, digest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from edge import __version__
 from edge.bundle import CARD, GOLDEN, MANIFEST, MODEL, SCHEMA, Bundle, CorpusUse, Manifest, load_bundle
 from edge.classifier import Classifier
 from edge.errors import BundleError
@@ -195,6 +197,14 @@ def check_target(out: Path, name: str, version: str) -> Path:
     if target.exists():
         raise ExportError(f"{target} exists; give another --version, or delete it first: a bundle never changes")
     return target
+
+
+def next_version(out: Path, name: str) -> str:
+    """A minor version above the newest bundle of that name in `out`; tonelight's own where there is none."""
+    pattern = re.compile(re.escape(name) + r"-(\d+)\.(\d+)\.\d+")
+    found = [pattern.fullmatch(path.name) for path in out.iterdir()] if out.is_dir() else []
+    newest = max(((int(one[1]), int(one[2])) for one in found if one), default=None)
+    return __version__ if newest is None else f"{newest[0]}.{newest[1] + 1}.0"
 
 
 def decide(logits: Float32, speech: Float32, truth: NDArray[np.int64], temperature: float) -> DecisionConfig:

@@ -248,35 +248,43 @@ def label(result: Result) -> str:
     return f"{result.recipe}, **trial of {result.steps} steps**" if result.trial else result.recipe
 
 
+def by_form(results: Sequence[Result], among: Sequence[Result]) -> dict[str, list[Result]]:
+    """`results` by the name of their model. Another form of a recipe is another model, never averaged with this one:
+    where there are several `among` all that is shown, each has its form in its name."""
+    forms: dict[str, set[str]] = defaultdict(set)
+    for result in among:
+        forms[label(result)].add(result.recipe_digest)
+    found: dict[str, list[Result]] = defaultdict(list)
+    for result in results:
+        name = label(result)
+        found[name if len(forms[name]) == 1 else f"{name} (form {result.recipe_digest})"].append(result)
+    return dict(sorted(found.items()))
+
+
 def rows_of(results: Sequence[Result], protocol: str, corpus: str) -> tuple[list[Row], list[str]]:
     """The rows of a protocol, and in words what is missing: only seeds with all folds are in a row."""
     rows, missing = [], []
     own = [result for result in results if result.protocol == protocol]
     if protocol in (UNSEEN, RANDOM):  # one training tests all of a corpus
         own = [result for result in own if corpus in result.corpora]
-    for name in sorted({label(result) for result in own}):
-        for digest in sorted({result.recipe_digest for result in own if label(result) == name}):
-            mine = [result for result in own if (label(result), result.recipe_digest) == (name, digest)]
-            # another form of the recipe is another model: never averaged with this one
-            forms = {result.recipe_digest for result in own if label(result) == name}
-            shown = name if len(forms) == 1 else f"{name} (form {digest})"
-            by_seed: dict[int, list[Result]] = defaultdict(list)
-            for result in mine:
-                by_seed[result.seed].append(result)
-            n_folds = 1 if protocol in (UNSEEN, RANDOM) else max(result.n_folds for result in mine)
-            # of five folds that test all corpora, one of four speakers is tested in four
-            whole = [
-                tuple(one for one in by_seed[seed] if corpus in one.corpora)
-                for seed in sorted(by_seed)
-                if len(by_seed[seed]) == n_folds
-            ]
-            missing += [
-                f"{shown}, seed {seed}: {len(folds)} of {n_folds} folds done, so there is no total"
-                for seed, folds in sorted(by_seed.items())
-                if len(folds) < n_folds
-            ]
-            if whole and whole[0]:
-                rows.append(Row(shown, corpus, tuple(whole)))
+    for name, mine in by_form(own, results).items():
+        by_seed: dict[int, list[Result]] = defaultdict(list)
+        for result in mine:
+            by_seed[result.seed].append(result)
+        n_folds = 1 if protocol in (UNSEEN, RANDOM) else max(result.n_folds for result in mine)
+        # of five folds that test all corpora, one of four speakers is tested in four
+        whole = [
+            tuple(one for one in by_seed[seed] if corpus in one.corpora)
+            for seed in sorted(by_seed)
+            if len(by_seed[seed]) == n_folds
+        ]
+        missing += [
+            f"{name}, seed {seed}: {len(folds)} of {n_folds} folds done, so there is no total"
+            for seed, folds in sorted(by_seed.items())
+            if len(folds) < n_folds
+        ]
+        if whole and whole[0]:
+            rows.append(Row(name, corpus, tuple(whole)))
     return rows, missing
 
 

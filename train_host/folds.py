@@ -196,15 +196,11 @@ def random_split(clips: Sequence[Clip], seed: int) -> Split:
     return Split(f"random_seed{seed}", train, val, test, dropped, "a tenth of the clips, speakers not separated")
 
 
-def drop_duplicates(
-    clips: Iterable[Clip], groups: Iterable[Collection[Path]] = ()
-) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
+def drop_duplicates(clips: Iterable[Clip]) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
     """The clips without second copies, and the copies, both sorted by path.
 
-    Known copies: a path given twice, the pairs named in `KNOWN`, and `groups` of paths such as `verify` reports. The
-    first of a group by path stays.
+    Known copies: a path given twice, and the pairs named in `KNOWN`. Others, `tonelight-train data verify` names.
     """
-    first_of = {path: min(group) for group in map(list, groups) for path in group}
     twin_of = {(name, second): first for name, known in KNOWN.items() for first, second in known.twins}
     ordered = sorted(clips, key=lambda clip: (clip.corpus, clip.path))
     stems = {(clip.corpus, clip.path.stem) for clip in ordered}
@@ -212,13 +208,12 @@ def drop_duplicates(
     dropped: list[Clip] = []
     paths: set[Path] = set()
     for clip in ordered:
-        first = first_of.get(clip.path, clip.path)
         twin = (clip.corpus, twin_of.get((clip.corpus, clip.path.stem), ""))
-        if first in paths or twin in stems:
+        if clip.path in paths or twin in stems:
             dropped.append(clip)
         else:
             kept.append(clip)
-            paths.add(first)
+            paths.add(clip.path)
     return tuple(kept), tuple(dropped)
 
 

@@ -236,7 +236,7 @@ class Quoted:
 def quoted(results: Sequence[Result], adaptations: Sequence[Adaptation], recipe: str, digest: str) -> list[Quoted]:
     """The figures with a goal, of a recipe in its present form; none where no result is of that form."""
     own = [one for one in results if (one.recipe, one.recipe_digest) == (recipe, digest) and not one.trial]
-    evidence = Evidence(own, [one for one in adaptations if one.recipe_digest == digest])
+    evidence = Evidence(own, [one for one in adaptations if one.recipe_digest == digest and not one.trial])
     seeds = tuple(sorted({one.seed for one in own}))
     found = [(goal, goal.measure(evidence)) for goal in GOALS] if own else []
     return [Quoted(goal.name, f"{one.value:.{goal.digits}f}", one.of, seeds) for goal, one in found if one is not None]

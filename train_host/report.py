@@ -25,6 +25,7 @@ from train_host.figures import (
     Counts,
     Row,
     accuracy,
+    by_form,
     calibration_error,
     label,
     macro_f1,
@@ -65,7 +66,7 @@ def write(results: Sequence[Result], path: Path, adaptations: Sequence[Adaptatio
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.png"):
         old.unlink()
-    parts = ["# Accuracy", INTRODUCTION, _made_with(results)]
+    parts = ["# Accuracy", INTRODUCTION, _made_with(results, adaptations)]
     every, results = results, [result for result in results if result.recipe not in VARIANTS]
     parts += _goals(results, adaptations)
     parts += _beside_each_other(results)
@@ -130,7 +131,7 @@ def _goal(goal: Goal, found: Measured | None) -> tuple[str, ...]:
 
 def _beside_each_other(results: Sequence[Result]) -> list[str]:
     """All recipes in one table: new speakers, the same corpus by the leaky split, unseen corpora."""
-    seen = seen_rows(results)
+    seen = {corpus: _of_the_same_folds(results, corpus, rows) for corpus, rows in seen_rows(results).items()}
     leaky = {corpus: rows_of(results, RANDOM, corpus)[0] for corpus in seen}
     unseen = _unseen_means(results)
     recipes = sorted({row.recipe for rows in seen.values() for _, row in rows}, key=_default_first)
@@ -158,6 +159,13 @@ def _beside_each_other(results: Sequence[Result]) -> list[str]:
     return ["## The recipes side by side", words, _table(("recipe", "KiB", *heads, "unseen corpora, mean"), lines)]
 
 
+def _of_the_same_folds(results: Sequence[Result], corpus: str, rows: list[tuple[str, Row]]) -> list[tuple[str, Row]]:
+    """The rows under one protocol: where some recipes have been through `cross` only, all are shown by that."""
+    if len({protocol for protocol, _ in rows}) == 1:
+        return rows
+    return [(CROSS, row) for row in rows_of(results, CROSS, corpus)[0]] or rows
+
+
 def _figure_of(recipe: str, rows: Iterable[Row]) -> str:
     return next((_mean(row.uars) for row in rows if row.recipe == recipe), "–")
 
@@ -166,18 +174,19 @@ def _default_first(recipe: str) -> tuple[bool, str]:
     return not recipe.startswith(TONELIGHT.name), recipe
 
 
-def _made_with(results: Sequence[Result]) -> str:
+def _made_with(results: Sequence[Result], adaptations: Sequence[Adaptation]) -> str:
     recipes = sorted({result.recipe for result in results})
     protocols = sorted({result.protocol for result in results}, key=_primary_first)
     seeds = sorted({result.seed for result in results})
     trials = sorted({result.steps for result in results if result.trial})
     command = f"tonelight-train evaluate --protocol {' '.join(protocols)} --recipe {' '.join(recipes)}"
     command += f" --seeds {max(seeds) + 1}" + (" --noise" if any(result.conditions for result in results) else "")
+    command += " --adapt" if adaptations else ""
     seconds = [result.train_seconds for result in results if result.train_seconds is not None]
     lines = [
-        f"Command, from a clean checkout with `TONELIGHT_CORPORA` set: `{command}`"
+        f"Command that makes all of it, from a clean checkout with `TONELIGHT_CORPORA` set: `{command}`"
         + (f"; with `--steps {trials[0]}` for the trials" if len(trials) == 1 else "")
-        + ".",
+        + f". Of its trainings {len(results)} are done so far; *seeds* tells where, and a figure is never of a part.",
         f"Trained at commit {_words(r.train_commit for r in results)}, measured at "
         f"{_words(r.score_commit for r in results)} (+: with changes that were not committed). "
         f"Seeds {', '.join(map(str, seeds))}; {_count(len(results), 'training')}.",
@@ -355,8 +364,7 @@ def _plots(row: Row, folder: Path, name: str) -> list[str]:
 def _folds(results: Sequence[Result], protocol: str, corpus: str) -> str:
     own = [result for result in results if result.protocol == protocol]
     lines = []
-    for name in sorted({label(result) for result in own}):
-        mine = [result for result in own if label(result) == name]
+    for name, mine in by_form(own, results).items():
         figures: dict[str, list[float]] = defaultdict(list)
         for result in mine:
             if corpus in result.corpora:
@@ -506,20 +514,22 @@ def _noise_alone(results: Sequence[Result]) -> list[str]:
 def _adapted(adaptations: Sequence[Adaptation]) -> list[str]:
     """Rows of whole protocols only; never in a table with plain figures."""
     lines = []
+    # a protocol is whole by its folds, whichever corpora each of them tests; unseen corpora are wholes of their own
     groups: dict[tuple[str, str, str, str], list[Adaptation]] = defaultdict(list)
     for one in adaptations:
         name = f"{one.recipe}, **trial of {one.steps} steps**" if one.trial else one.recipe
-        for corpus in sorted({speaker.corpus for speaker in one.speakers}):
-            groups[one.protocol, corpus, name, one.recipe_digest].append(one)
-    for (protocol, corpus, name, digest), own in sorted(groups.items()):
-        forms = {one.recipe_digest for one in adaptations if one.recipe == own[0].recipe}
-        n_folds = 1 if protocol == "unseen" else own[0].n_folds
+        groups[one.protocol, one.split if one.protocol == UNSEEN else "", name, one.recipe_digest].append(one)
+    rows: list[tuple[str, str, str, str, list[list[Adaptation]]]] = []
+    for (protocol, _, name, digest), own in groups.items():
         by_seed: dict[int, list[Adaptation]] = defaultdict(list)
         for one in own:
             by_seed[one.seed].append(one)
-        seeds = [folds for folds in by_seed.values() if len(folds) == n_folds]
-        if not seeds:
-            continue
+        n_folds = 1 if protocol == UNSEEN else own[0].n_folds
+        whole = [folds for _, folds in sorted(by_seed.items()) if len(folds) == n_folds]
+        for corpus in {speaker.corpus for folds in whole for one in folds for speaker in one.speakers}:
+            rows.append((protocol, corpus, name, digest, whole))
+    for protocol, corpus, name, digest, seeds in sorted(rows, key=lambda row: row[:4]):
+        forms = {one.recipe_digest for one in adaptations if one.recipe == seeds[0][0].recipe}
         figures = {
             condition: [uar(np.sum([one.counts(corpus, condition) for one in folds], axis=0)) for folds in seeds]
             for condition in CONDITIONS

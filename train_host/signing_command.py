@@ -52,5 +52,7 @@ def _sign(args: argparse.Namespace) -> int:
     from train_host.signing import sign
 
     key = sign(args.bundle, args.key)
-    print(f"bundle {args.bundle} is signed by key {key}\nnext: on the board, tonelight model install {args.bundle}")
+    print(
+        f"bundle {args.bundle} is signed by key {key}\nnext: on the board, sudo tonelight model install {args.bundle}"
+    )
     return 0

@@ -43,6 +43,7 @@ from train_host.errors import TrainingError
 from train_host.folds import Split
 from train_host.metrics import unweighted_average_recall
 from train_host.recipes import Recipe, find_recipe
+from train_host.recipes.digest import recipe_digest
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -68,6 +69,8 @@ class RunInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Clips and speakers that train, for each corpus."""
     normalizer: NormalizerConfig
     tools: dict[str, str]
+    digest: str | None = None
+    """The recipe's form (`train_host.recipes.digest`); None of a run of a version that did not keep it."""
 
 
 @dataclass
@@ -148,6 +151,7 @@ def train(
         corpora=_corpora(split.train),
         normalizer=fit_normalizer(data.train, recipe),
         tools={"python": platform.python_version(), "keras": keras.__version__, "backend": keras.backend.backend()},
+        digest=recipe_digest(recipe),
     )
     averager = Averager(model, recipe.training.average)
     with shared:
@@ -346,23 +350,33 @@ def masked_argmax(
 
 
 def load_run(run: Path) -> tuple[RunInfo, Recipe]:
-    """What a run folder says of itself. Raises TrainingError where it is none."""
+    """What a run folder says of itself. Raises TrainingError where it is none, or of another form of its recipe."""
+    info = _read_info(run)
+    recipe = find_recipe(info.recipe)
+    if info.digest not in (None, recipe_digest(recipe)):
+        raise TrainingError(
+            f"{run} was trained with another form of the recipe {info.recipe} than this version of tonelight has; "
+            "train again into another folder, or go back to the version that trained it"
+        )
+    return info, recipe
+
+
+def _read_info(run: Path) -> RunInfo:
     try:
-        info = msgspec.json.decode((run / RUN).read_bytes(), type=RunInfo)
+        return msgspec.json.decode((run / RUN).read_bytes(), type=RunInfo)
     except FileNotFoundError:
         raise TrainingError(f"{run} is no run folder (it has no {RUN}); `tonelight-train train` makes one") from None
     except msgspec.DecodeError as error:
         raise TrainingError(f"{run / RUN}: {error}; train again") from None
-    return info, find_recipe(info.recipe)
 
 
 def load_model(run: Path) -> tuple[RunInfo, Recipe, keras.Model]:
     """The finished run's network with its averaged weights. Raises TrainingError where it is not finished."""
-    info, recipe = load_run(run)
     if not (run / WEIGHTS).exists():
         raise TrainingError(
-            f"{run} is not finished; go on with `tonelight-train train --recipe {recipe.name} --run {run}`"
+            f"{run} is not finished; go on with `tonelight-train train --recipe {_read_info(run).recipe} --run {run}`"
         )
+    info, recipe = load_run(run)
     model = recipe.build(recipe.features.n_features)
     try:
         model.set_weights(_load_arrays(run / WEIGHTS)["weights"])
@@ -382,13 +396,17 @@ def _begin(run: Path, info: RunInfo, model: keras.Model, averager: Averager, con
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=1))
         temporary.replace(run / RUN)
         return 0
-    known, _ = load_run(run)
+    known = _read_info(run)
     for field in ("recipe", "seed", "steps", "split", "corpora"):
         if getattr(known, field) != getattr(info, field):
             raise TrainingError(
                 f"{run} is a run of another kind ({field} {getattr(known, field)}, now {getattr(info, field)}); "
                 "give another folder by --run"
             )
+    if known.digest not in (None, info.digest):
+        raise TrainingError(
+            f"{run} was begun with another form of the recipe {info.recipe}; give another folder by --run"
+        )
     if not all(
         np.allclose(getattr(known.normalizer, field), getattr(info.normalizer, field), rtol=1e-3, atol=1e-3)
         for field in ("mean", "std")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 import msgspec
 
@@ -262,6 +263,18 @@ class _ToView(logging.Handler):
         self._view.tell(self.format(record))
 
 
+def _own_stderr() -> TextIO:
+    """Standard error by a descriptor of the log's own: while C libraries are hushed (`quiet_stderr`), the usual one
+    leads nowhere, and what other threads told just then, once, would be lost."""
+    try:
+        if sys.stderr.fileno() == 2:
+            encoding = sys.stderr.encoding
+            return os.fdopen(os.dup(2), "w", buffering=1, encoding=encoding, errors="backslashreplace")
+    except OSError:  # something that is no file
+        pass
+    return sys.stderr
+
+
 @contextmanager
 def _log_to_stderr(view: View | None) -> Iterator[None]:
     """Send the log to stderr: with the time unless the journal adds it, and not into what is drawn in a terminal.
@@ -269,7 +282,8 @@ def _log_to_stderr(view: View | None) -> Iterator[None]:
     What belongs into the terminal of a `view` is shown there, and follows on stderr once the view has been closed.
     """
     is_terminal = sys.stderr.isatty()
-    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    stream = _own_stderr()
+    handler: logging.Handler = logging.StreamHandler(stream)
     if is_terminal and view is not None:
         handler = _ToView(view)
         handler.setFormatter(_Sentence("%(asctime)s  %(message)s", "%H:%M:%S"))
@@ -289,6 +303,8 @@ def _log_to_stderr(view: View | None) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
+        if stream is not sys.stderr:
+            stream.close()
         if view is not None:
             view.close()  # also when nothing came to be heard
             for message in view.messages:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.errors import LightError
+from edge.extras import how_to_add
 from edge.leds.base import Look, steps_of
 
 HEADER_PINS: Final = range(2, 28)
@@ -25,7 +26,9 @@ RGB_PARTS: Final = ("red", "green", "blue")
 DEFAULT_RGB_PINS: Final[Mapping[str, int]] = {"red": 17, "green": 27, "blue": 22}
 
 _PWM_HZ: Final = 100.0
-_importing: Final = threading.Lock()  # light and button want the library at once, and its import moves the process
+# Light and buttons want the library at once: its import moves the process, and rpi-lgpio, asked twice at once for the
+# numbering, opens the chip twice and then knows of half the pins only.
+_opening: Final = threading.Lock()
 
 
 class RgbPins:
@@ -91,11 +94,6 @@ class Pins:
         self.gpio = gpio_library()
         self._pins: dict[str, int] = {}
         try:
-            self.gpio.setwarnings(False)  # a pin left as output by a crash is no news: it is set anew here
-            self.gpio.setmode(self.gpio.BCM)
-        except Exception as error:
-            raise LightError(f"the GPIO pins cannot be opened: {_one_line(error)}; {_ACCESS}") from None
-        try:
             for name, pin in pins.items():
                 self._pins[name] = pin
                 with _blamed_on(pin):
@@ -154,23 +152,26 @@ def _one_line(error: Exception) -> str:
 
 
 def gpio_library() -> Any:
-    """The module that drives the pins of this board.
+    """The module that drives the pins of this board, its pins by their GPIO (BCM) numbers.
 
     Raises:
         LightError: none is installed, or none works here.
     """
     refusal = ""
-    with _importing:
+    with _opening:
         _keep_lgpio_tidy()
         here = Path.cwd()
         try:
             for name in ("RPi.GPIO", "Jetson.GPIO"):
                 try:
-                    return importlib.import_module(name)
+                    library = importlib.import_module(name)
                 except ImportError:
                     continue
                 except Exception as error:
                     refusal = refusal or f"{name} does not work here: {_one_line(error)}"
+                    continue
+                _open(library)
+                return library
         finally:
             os.chdir(here)  # lgpio changes into its working directory, and every relative path would follow it
     if refusal:
@@ -180,8 +181,16 @@ def gpio_library() -> Any:
         )
     raise LightError(
         "no GPIO library is installed: on a Raspberry Pi `sudo apt install python3-rpi-lgpio` or "
-        '`pip install "tonelight[pi]"`, on a Jetson `pip install "tonelight[jetson]"`'
+        f"{how_to_add('pi')}, on a Jetson {how_to_add('jetson')}"
     )
+
+
+def _open(library: Any) -> None:
+    try:
+        library.setwarnings(False)  # a pin left as output by a crash is no news: it is set anew
+        library.setmode(library.BCM)
+    except Exception as error:
+        raise LightError(f"the GPIO pins cannot be opened: {_one_line(error)}; {_ACCESS}") from None
 
 
 def _keep_lgpio_tidy() -> None:

@@ -61,13 +61,16 @@ class Lights:
         night: Night | None = None,
         time_of_day: Callable[[], time] = local_time,
         can_show_capturing: bool = True,
+        has_capturing_led: bool = False,
     ) -> None:
-        """`can_show_capturing`: whether the mark can be seen on `backend`.
+        """`can_show_capturing`: whether it can be seen on `backend` that clips are kept; `has_capturing_led`: by an LED
+        of its own, so that no mark is drawn over what the others show.
 
         Raises:
         ValueError: a colour is not written "#rrggbb".
         """
         self.can_show_capturing = can_show_capturing
+        self._has_capturing_led = has_capturing_led
         self._backend = backend
         self._brightness = brightness
         self._night = night or Night()
@@ -165,7 +168,7 @@ class Lights:
             return look
         if self._capturing_since_s is None:
             self._capturing_since_s = now_s
-        level = mark(now_s - self._capturing_since_s)
+        level = None if self._has_capturing_led else mark(now_s - self._capturing_since_s)
         if level is None:
             return replace(look, is_capturing=True)
         strength = level * max(self._brightness_now(), _MARK_LEAST)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from edge.errors import LightError
+from edge.extras import how_to_add
 
 _WAY_OUT = "`gpioinfo` lists the chips and lines there are and who uses them; is this user in the group that owns them?"
 
@@ -67,7 +68,7 @@ class Lines:
 
 
 def _library() -> Any:
-    install = '`pip install "tonelight[gpiod]"`'
+    install = how_to_add("gpiod")
     try:
         gpiod = importlib.import_module("gpiod")
         importlib.import_module("gpiod.line")

@@ -38,6 +38,10 @@ _DEVICES: Final[Mapping[str, str]] = {
 }
 
 
+_SINGLE: Final = ("pins", "lines")
+"""Kinds of light that are single LEDs, on or off."""
+
+
 class LedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What shows the tone of the voice, and how."""
 
@@ -78,7 +82,12 @@ class LedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def can_show_capturing(self) -> bool:
         """Whether this light can say that clips of speech are kept: on single LEDs, only one of its own does."""
-        return self.kind != "none" and (self.kind not in ("pins", "lines") or CAPTURING in self.pins)
+        return self.kind not in ("none", *_SINGLE) or self.has_capturing_led
+
+    @property
+    def has_capturing_led(self) -> bool:
+        """Whether an LED of its own says it."""
+        return self.kind in _SINGLE and CAPTURING in self.pins
 
     def __post_init__(self) -> None:
         """Raises:
@@ -106,6 +115,7 @@ def open_lights(settings: LedSettings) -> Lights:
         settings.colours,
         night=settings.night,
         can_show_capturing=settings.can_show_capturing,
+        has_capturing_led=settings.has_capturing_led,
     )
 
 

@@ -180,12 +180,32 @@ def test_an_led_of_its_own_shines_all_the_time():
     assert outputs.lit == {CAPTURING: False}
 
 
+def test_an_led_of_its_own_leaves_the_others_as_they_are():
+    def fault_led(*, is_capturing: bool) -> list[bool]:
+        outputs = Outputs()
+        lights = Lights(OneEach(outputs, ["fault", CAPTURING]), has_capturing_led=True)
+        lights.show_capturing(is_capturing)
+        lights.show_status(Phase.FAULT)
+        shown = []
+        for t_s in np.arange(0, 20, 0.04):
+            lights.tick(t_s)
+            shown.append(outputs.lit.get("fault", False))
+            assert outputs.lit.get(CAPTURING, False) == is_capturing
+        return shown
+
+    shown = fault_led(is_capturing=True)
+    assert 0 < sum(shown) < len(shown)
+    assert shown == fault_led(is_capturing=False)
+
+
 def test_which_lights_can_show_it():
     assert LedSettings(kind="terminal").can_show_capturing
     assert LedSettings(kind="rgb").can_show_capturing
     assert not LedSettings(kind="none").can_show_capturing
     assert not LedSettings(kind="pins", pins={"happy": 5}).can_show_capturing
     assert LedSettings(kind="pins", pins={"happy": 5, "capturing": 6}).can_show_capturing
+    assert LedSettings(kind="pins", pins={"happy": 5, "capturing": 6}).has_capturing_led
+    assert not LedSettings(kind="rgb").has_capturing_led
     assert not open_lights(LedSettings(kind="none")).can_show_capturing
 
 

@@ -99,7 +99,7 @@ def test_png_shows_the_same(tmp_path):
 def test_without_pillow_the_way_out_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(
-        ConfigError, match=r'PNG needs Pillow, which is missing: pip install "tonelight\[plot\]"; \.svg'
+        ConfigError, match=r'PNG needs Pillow, which is missing: `\S+ -m pip install "tonelight\[plot\]"`; \.svg'
     ):
         write_picture(ONE_EACH, tmp_path / "day.png")
     write_picture(ONE_EACH, tmp_path / "day.svg")

@@ -6,6 +6,8 @@ Real libraries drive real pins in the test on an emulated board; here it is what
 # ruff: noqa: F401, F811 (a fixture is used by its name)
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from edge.errors import LightError
 from edge.events import UNCERTAIN, Score
 from edge.labels import EMOTIONS
 from edge.leds import LISTENING, LedSettings, Lights, Look, open_backend
-from edge.leds.gpio import Pins, RgbPins
+from edge.leds.gpio import Pins, RgbPins, gpio_library
 from edge.leds.onoff import OneEach
 
 WHITE = Look("neutral", 1.0, 1.0, (1.0, 1.0, 1.0))
@@ -177,6 +179,26 @@ def test_another_numbering_in_this_process_is_one_clear_line(gpio):
     gpio.setmode(10)
     with pytest.raises(LightError, match="the GPIO pins cannot be opened: A different mode has already been set!"):
         RgbPins(17, 27, 22)
+
+
+def test_threads_that_want_the_pins_at_once_open_the_chip_once(gpio, monkeypatch):
+    """As rpi-lgpio's numbering does it, which looks whether there is a chip and then takes its time to open one."""
+    chips: list[int] = []
+    number = gpio.setmode
+
+    def setmode(mode: int) -> None:
+        if not chips:
+            time.sleep(0.05)
+            chips.append(mode)
+        number(mode)
+
+    monkeypatch.setattr(gpio, "setmode", setmode)
+    threads = [threading.Thread(target=gpio_library) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert chips == [gpio.BCM]
 
 
 def test_settings_open_the_pins_they_name(gpio):

@@ -81,7 +81,7 @@ def test_a_missing_library_is_named_with_what_installs_it(monkeypatch):
     forget(monkeypatch)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if not Path(path, "gpiod").exists()])
     with pytest.raises(
-        LightError, match=r'needs libgpiod\'s Python package, version 2: `pip install "tonelight\[gpiod\]"`'
+        LightError, match=r'needs libgpiod\'s Python package, version 2: `\S+ -m pip install "tonelight\[gpiod\]"`'
     ):
         Lines("/dev/gpiochip0", {"happy": 4})
 

@@ -536,6 +536,20 @@ def test_the_channels_of_a_microphone_are_averaged_as_numpy_does(n_channels):
     assert _averaged(rows).tobytes() == rows.mean(axis=1, dtype=np.float32).tobytes()
 
 
+def test_what_is_hushed_is_a_library_and_not_the_log():
+    code = """
+import logging, os
+from edge.commands.run import _log_to_stderr
+from edge.sources.libraries import quiet_stderr
+with _log_to_stderr(None), quiet_stderr():
+    os.write(2, b"ALSA lib pcm.c: nobody wants to know")
+    logging.getLogger("edge.mqtt").warning("the broker is away")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.endswith("WARNING the broker is away\n")
+    assert "ALSA" not in done.stderr
+
+
 @needs_alsa
 @pytest.mark.parametrize("name", ["", "desk", "DESK MIC"])
 @pytest.mark.parametrize("block_ms", [10, 300])

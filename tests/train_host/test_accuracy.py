@@ -12,9 +12,9 @@ from train_host import card, report
 from train_host.cli import main
 from train_host.evaluate import adaptation
 from train_host.evaluate.result import RESULT, load, load_all
-from train_host.evaluate.tasks import recipe_digest
 from train_host.goals import quoted
 from train_host.recipes import find_recipe
+from train_host.recipes.digest import recipe_digest
 
 # taken before the other tests' own environment hides them
 REAL_CORPORA = os.environ.get("TONELIGHT_CORPORA")

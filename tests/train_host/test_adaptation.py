@@ -23,9 +23,10 @@ from train_host.errors import EvaluationError
 from train_host.evaluate import adaptation, work
 from train_host.evaluate.adaptation import CONDITIONS, N_CLIPS, N_KEPT, Adaptation, AdaptedSpeaker, draw, measure
 from train_host.evaluate.result import save
-from train_host.evaluate.tasks import Task, clips_digest, make_split, recipe_digest
+from train_host.evaluate.tasks import Task, clips_digest, make_split
 from train_host.folds import Split
 from train_host.recipes import find_recipe
+from train_host.recipes.digest import recipe_digest
 
 
 def clip(speaker: str, emotion: str, take: int, corpus: str = "home") -> Clip:

@@ -136,6 +136,6 @@ def test_figures_of_the_recipe_are_told_apart_from_those_of_the_bundle(manifest)
     recipe, bundle = text.index("### The recipe"), text.index("### This bundle")
     assert recipe < bundle
     assert "**not of this bundle**" in text[recipe:bundle]
-    assert "seeds 0, 1" in text[recipe:bundle]
+    assert "how many of the 2 seeds each is of" in text[recipe:bundle]
     assert "| SAVEE, leave one speaker out | 54.3 | SAVEE 7, cross folds |" in text[recipe:bundle]
     assert "### The recipe" not in card.render(manifest, info(), PARITY, MEASURED, 123456)

@@ -32,8 +32,8 @@ from train_host.corpora import find_corpora, find_sounds
 from train_host.corpora.clip import Clip
 from train_host.dataset import Extraction, Sounds, training_sounds
 from train_host.errors import EvaluationError, FoldError, RecipeError
-from train_host.evaluate import features, measure, noise, result, tasks, work
-from train_host.evaluate.tasks import Task, all_splits, clips_digest, find_tasks, make_split, recipe_digest
+from train_host.evaluate import features, measure, noise, result, work
+from train_host.evaluate.tasks import Task, all_splits, clips_digest, find_tasks, make_split
 from train_host.recipes import RECIPES, Recipe
 from train_host.recordings import read_recording
 from train_host.train import load_data, load_run
@@ -176,46 +176,6 @@ def test_a_corpus_of_unknown_terms_is_tested_but_trains_nothing(both):
         assert "ased" not in {clip.corpus for clip in (*split.train, *split.val, *split.test)}
     split = make_split(Task("small", "unseen", "unseen_ased", 3, 0), [*both, *other])
     assert {clip.corpus for clip in split.test} == {"ased"}
-
-
-def test_the_digest_of_a_recipe_changes_with_whatever_changes_the_model(small_recipe):
-    digests = {
-        recipe_digest(one)
-        for one in (
-            small_recipe,
-            replace(small_recipe, build=RECIPES["tonelight"].build),
-            replace(small_recipe, window_frames=100),
-            tiny(small_recipe, steps=21),
-            replace(small_recipe, gate=msgspec.structs.replace(small_recipe.gate, hangover_ms=100)),
-            replace(small_recipe, features=msgspec.structs.replace(small_recipe.features, noise_reduction_db=12)),
-        )
-    }
-    assert len(digests) == 6
-    assert recipe_digest(small_recipe) in digests
-
-
-def test_what_a_recipe_does_without_is_no_part_of_its_digest(monkeypatch):
-    recipes = [RECIPES[name] for name in ("tonelight", "functionals")]
-    assert [bool(recipe.training.perturbed) for recipe in recipes] == [True, False]
-    before = [recipe_digest(recipe) for recipe in recipes]
-    code = tasks._code
-    monkeypatch.setattr(tasks, "_code", lambda path, *of: "new" if path.name == "perturb.py" else code(path, *of))
-    assert recipe_digest(recipes[0]) != before[0]
-    assert recipe_digest(recipes[1]) == before[1]
-
-
-def test_what_code_does_is_told_apart_and_how_it_is_told_is_not(tmp_path):
-    path = tmp_path / "code.py"
-
-    def digest_of(text: str, *functions: str) -> str:
-        path.write_text(text)
-        return tasks._code(path, *functions)
-
-    plain = digest_of("def f(x):\n    return x + 1\ny = 2\n")
-    assert digest_of('"""What."""\ndef f(x):  # why\n    """How."""\n    return (x + 1)\n\n\ny = 2\n') == plain
-    assert digest_of("def f(x):\n    return x + 2\ny = 2\n") != plain
-    assert digest_of("def f(x):\n    return x + 1\ny = 3\n") != plain
-    assert digest_of("def f(x):\n    return x + 1\ny = 3\n", "f") == digest_of("def f(x):\n    return x + 1\n", "f")
 
 
 # --- features ---------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from edge.pipeline import Pipeline, verify_golden  # noqa: E402
 from train_host import export as exporting  # noqa: E402
 from train_host.cli import main  # noqa: E402
 from train_host.errors import ExportError  # noqa: E402
-from train_host.export import MAX_DIFFERENCE, MIN_AGREEMENT, check_parity, decide, export  # noqa: E402
+from train_host.export import MAX_DIFFERENCE, MIN_AGREEMENT, check_parity, decide, export, next_version  # noqa: E402
 from train_host.recordings import read_recording  # noqa: E402
 from train_host.train import RUN, RunInfo, load_model  # noqa: E402
 
@@ -84,6 +84,14 @@ def test_figures_and_card(bundle):
     assert "| all | 32 |" in text[known:]
     assert "#### voices (training data)" in text[known:]
     assert f"Speakers held out for validation: voices/{VAL_SPEAKER}" in text
+
+
+def test_the_next_version_is_above_the_newest(tmp_path):
+    assert next_version(tmp_path / "none", "mine") == "0.1.0"
+    for name in ("mine-0.9.3", "mine-0.10.1", "mine-personal-4.0.0", "other-7.0.0", "mine-1.0", ".mine-8.0.0-x"):
+        (tmp_path / name).mkdir()
+    assert next_version(tmp_path, "mine") == "0.11.0"
+    assert next_version(tmp_path, "mine-personal") == "4.1.0"
 
 
 @pytest.mark.slow

@@ -272,14 +272,6 @@ def test_a_twin_without_its_other_stays():
     assert folds.drop_duplicates(ravdess_twins()[1:]) == (tuple(ravdess_twins()[1:]), ())
 
 
-def test_duplicates_that_verify_found_are_dropped():
-    clips = [clip("own", speaker, number) for speaker in "ab" for number in range(3)]
-    group = [clips[4].path, clips[1].path, clips[5].path]
-    kept, dropped = folds.drop_duplicates(clips, [group])
-    assert dropped == (clips[4], clips[5])
-    assert kept == tuple(clips[:4])
-
-
 def test_a_clip_given_twice_is_used_once():
     clips = corpus_of("savee")
     split = folds.everything([*clips, clips[0]])

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -213,7 +214,7 @@ def test_a_folder_with_another_run_is_refused(interrupted, small, clips):
             lambda: begin(interrupted, small, replace(split, train=split.train[:24])),
         ),
         (
-            r"other features of the same clips",
+            r"begun with another form of the recipe small; give another folder",
             lambda: begin(interrupted, replace(small, gate=replace_gate(small)), split),
         ),
     ):
@@ -223,9 +224,31 @@ def test_a_folder_with_another_run_is_refused(interrupted, small, clips):
     assert {path: path.read_bytes() for path in interrupted.iterdir() if path.is_file()} == before
 
 
-def replace_gate(recipe: Recipe):
-    import msgspec
+@pytest.mark.slow
+def test_a_run_that_does_not_know_its_form_is_refused_by_its_features(interrupted, small, clips):
+    kept = (interrupted / "run.json").read_bytes()
+    forget_form(interrupted)
+    with pytest.raises(TrainingError, match=r"other features of the same clips"):
+        begin(interrupted, replace(small, gate=replace_gate(small)), everything(clips))
+    (interrupted / "run.json").write_bytes(kept)
 
+
+@pytest.mark.slow
+def test_a_run_of_another_form_is_not_exported(run, monkeypatch):
+    assert training.load_run(run)[0].digest
+    other = replace(RECIPES["tonelight"], gate=replace_gate(RECIPES["tonelight"]))
+    monkeypatch.setitem(RECIPES, "tonelight", other)
+    with pytest.raises(TrainingError, match=r"trained with another form of the recipe tonelight than this version"):
+        training.load_model(run)
+
+
+def forget_form(run: Path) -> None:
+    """As a version wrote it that did not keep the form."""
+    info = msgspec.json.decode((run / "run.json").read_bytes(), type=training.RunInfo)
+    (run / "run.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(info, digest=None)))
+
+
+def replace_gate(recipe: Recipe):
     return msgspec.structs.replace(recipe.gate, hangover_ms=100)
 
 
@@ -240,6 +263,7 @@ def test_a_damaged_checkpoint_is_one_clear_line(interrupted, small, clips):
         assert "\n" not in str(error.value)
     # of a network that the recipe no longer builds
     checkpoint.write_bytes(whole)
+    forget_form(interrupted)
     other = replace(small, build=RECIPES["tonelight"].build)
     with pytest.raises(TrainingError, match=r"of another network than small is now"):
         begin(interrupted, other, everything(clips))

@@ -6,8 +6,8 @@ import pytest
 
 from edge.features import FeatureExtractor
 from train_host.errors import RecipeError
-from train_host.evaluate.tasks import recipe_digest
 from train_host.recipes import RECIPES, VARIANTS, find_recipe
+from train_host.recipes.digest import recipe_digest
 from train_host.recipes.variants import PREFIX
 
 every = pytest.mark.parametrize("recipe", VARIANTS.values(), ids=VARIANTS)

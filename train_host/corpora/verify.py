@@ -27,7 +27,8 @@ _FEW: Final = 200  # starting processes takes longer than reading this many clip
 class Report:
     """What `verify` found. `notes` are known of the original release and no fault of this copy.
 
-    `duplicates` are groups of clips with the same audio; `train_host.folds` takes them.
+    `duplicates` are groups of clips with the same audio. Splits know those of the original releases only: of all
+    others, all but one are to be taken out.
     """
 
     corpus: Corpus

@@ -24,7 +24,6 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from edge.labels import EMOTIONS
 from train_host.corpora.clip import Clip
 from train_host.errors import EvaluationError
 from train_host.evaluate.result import Emotions, Natural
@@ -111,7 +110,7 @@ def measure(
 
     `classes` are the emotions of each corpus that answers are chosen from.
     """
-    from train_host.adapt import Adapter, segments
+    from train_host.adapt import Adapter, clip_posterior, segments
     from train_host.dataset import Extraction, Sounds
     from train_host.evaluate.measure import emotion_counts
     from train_host.train import load_model
@@ -162,7 +161,7 @@ def measure(
             for condition in CONDITIONS:
                 logits = answers[condition]
                 probs = np.array(
-                    [_posterior(logits[found], weights[found]) for found in (rows(own, [i]) for i in tested)]
+                    [clip_posterior(logits[found], weights[found]) for found in (rows(own, [i]) for i in tested)]
                 )
                 found = emotion_counts([own[i] for i in tested], probs, classes[corpus], classes[corpus])
                 counts[corpus, speaker][condition] = counts[corpus, speaker][condition] + np.array(found)
@@ -182,14 +181,6 @@ def mean_shift(examples: Sequence[Example], mean: Sequence[float]) -> NDArray[np
     n = sum(len(one.features) for one in examples)
     total = np.sum([one.features.astype(np.float64).sum(axis=0) for one in examples] or [0.0], axis=0)
     return np.asarray((total - n * np.asarray(mean)) / (n + PRIOR_FRAMES), np.float32)
-
-
-def _posterior(logits: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of a clip, `(8,)`: the mean over its segments by length; zeros of a clip without speech."""
-    if len(logits) == 0:
-        return np.zeros(len(EMOTIONS))
-    each = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.average(each / each.sum(axis=1, keepdims=True), axis=0, weights=weights)
 
 
 def save(adaptation: Adaptation, folder: Path) -> None:

@@ -112,12 +112,13 @@ def _features(args: argparse.Namespace, console: Any) -> int:
 
 def _tasks(args: argparse.Namespace, console: Any) -> int:
     """Run what is left to do; the number of tasks that failed."""
-    from train_host.corpora import find_corpora
+    from train_host.corpora import find_corpora, find_sounds
     from train_host.corpora.command import corpora_folder
     from train_host.evaluate.engine import run_tasks
-    from train_host.evaluate.tasks import find_tasks, recipe_digest
+    from train_host.evaluate.tasks import find_tasks
     from train_host.evaluate.work import Order, is_done
     from train_host.recipes import find_recipe
+    from train_host.recipes.digest import recipe_digest
 
     root = None if args.features is not None else corpora_folder(args)
     if root is not None:
@@ -126,6 +127,8 @@ def _tasks(args: argparse.Namespace, console: Any) -> int:
         from train_host.evaluate.features import read_clips
 
         corpora = {clip.corpus for name in args.recipe for clip in read_clips(args.features, find_recipe(name))}
+    if args.noise and root is not None and not find_sounds(root):
+        raise EvaluationError(f"--noise: {root} has no noise_manifest.csv that lists noises and rooms; add it")
     tasks = find_tasks(args.protocol, args.recipe, args.seeds, corpora, args.steps)
     phases = {"train": args.phase in (None, "train"), "score": args.phase in (None, "score"), "noise": args.noise}
     phases["adapt"] = args.adapt

@@ -22,9 +22,9 @@ from rich.console import Console
 from train_host.corpora.clip import Clip
 from train_host.dataset import Example, Extraction, Sounds
 from train_host.errors import EvaluationError
-from train_host.evaluate.tasks import recipe_digest
 from train_host.folds import Split, everything
 from train_host.recipes import Recipe
+from train_host.recipes.digest import recipe_digest
 from train_host.train import Data, progress_bar
 
 INDEX: Final = "index.json"

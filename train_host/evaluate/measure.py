@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.bundle import Bundle
+from edge.errors import AudioError
 from edge.frontend import FrontEnd
 from edge.labels import EMOTIONS
 from edge.normalize import Normalizer
@@ -49,7 +50,11 @@ def keras_probabilities(
     for index, path in enumerate(paths):
         normalizer.reset()
         front_end.reset()
-        samples = read_recording(path)
+        try:
+            samples = read_recording(path)
+        except AudioError:  # no answer, as the device has none: its row stays zero
+            on_clip()
+            continue
         parts = []
         for chunk in [*front_end.push(samples), *front_end.flush()]:
             parts.append(normalizer.push(chunk.features))

@@ -200,13 +200,23 @@ def load(path: Path) -> Result:
 
 
 def load_all(folder: Path) -> list[Result]:
-    """All results under a folder, in the order of their names. Raises EvaluationError where there is none."""
+    """All results under a folder, in the order of their names. Raises EvaluationError where there is none, where two
+    are of one task, or where one split had other recordings from one result to the next."""
     paths = sorted(folder.rglob(RESULT)) if folder.is_dir() else []
     results = [load(path) for path in paths]
     if not results:
         raise EvaluationError(f"{folder} holds no {RESULT}; `tonelight-train evaluate --out {folder}` makes them")
     places: dict[tuple[object, ...], Path] = {}
+    sizes: dict[str, tuple[tuple[int, int, int], Path]] = {}
     for path, one in zip(paths, results, strict=True):
+        n = (one.n_train, one.n_val, one.n_test)
+        known, known_path = sizes.setdefault(one.split, (n, path))
+        if n != known:
+            raise EvaluationError(
+                f"{known_path} and {path} are both of {one.split}, but not of the same recordings: {known[0]} and "
+                f"{n[0]} trained, {known[1]} and {n[1]} validated, {known[2]} and {n[2]} were tested. They have no "
+                "mean; delete the results of the recordings that are no longer there, and evaluate again"
+            )
         first = places.setdefault((one.recipe, one.recipe_digest, one.split, one.seed, one.steps), path)
         if first != path:
             raise EvaluationError(f"{path} and {first} are of the same task; delete one of them")

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import inspect
-import json
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-
-import msgspec
 
 from train_host.cli import NOT_FOR_WEIGHTS
 from train_host.corpora.clip import Clip
 from train_host.errors import FoldError
 from train_host.folds import N_CROSSED, Split, crossed, load_protocols, random_split, splits, unseen_corpus
-from train_host.recipes import Recipe, find_recipe
+from train_host.recipes import find_recipe
 
-_HERE = Path(__file__).parents[1]
 UNSEEN, RANDOM, CROSS = "unseen", "random", "cross"
 
 
@@ -110,38 +104,6 @@ def make_split(task: Task, clips: Sequence[Clip]) -> Split:
         )
     protocol = load_protocols()[task.protocol]
     return next(split for split in splits(protocol, training) if split.name == task.split)
-
-
-def recipe_digest(recipe: Recipe) -> str:
-    """Tells two forms of a recipe of the same name apart: its settings, its network, and how that is trained."""
-    features = msgspec.to_builtins(recipe.features)
-    if not features["noise_reduction_db"]:
-        del features["noise_reduction_db"]  # off, features are what they were before there was any
-    # what a recipe does without may change
-    files = ["batches.py", *(["perturb.py"] if recipe.training.perturbed else []), "scenes.py"]
-    settings = [
-        features,
-        msgspec.to_builtins(recipe.gate),
-        asdict(recipe.training),
-        [recipe.form, recipe.window_frames],
-        inspect.getsource(recipe.build),
-        _code(_HERE / ("model.py" if recipe.form == "stream" else "field_models.py")),
-        *(_code(_HERE / name) for name in files),
-        _code(_HERE / "train.py", "compile_model", "loss_of"),
-    ]
-    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
-
-
-def _code(path: Path, *functions: str) -> str:
-    """What a file, or these functions of it, do: comments, docstrings and layout taken out."""
-    tree = ast.parse(path.read_bytes())
-    if functions:
-        tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in functions]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-            is_text = [isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant) for one in node.body]
-            node.body = [one for one, text in zip(node.body, is_text, strict=True) if not text]
-    return ast.dump(tree)
 
 
 def clips_digest(clips: Sequence[Clip]) -> str:

@@ -25,9 +25,10 @@ from train_host.corpora.clip import Clip
 from train_host.errors import EvaluationError, ParityError
 from train_host.evaluate import adaptation
 from train_host.evaluate.result import RESULT, Condition, CorpusResult, Result, load, save, uar
-from train_host.evaluate.tasks import RANDOM, Task, clips_digest, make_split, recipe_digest
+from train_host.evaluate.tasks import RANDOM, Task, clips_digest, make_split
 from train_host.folds import Split
 from train_host.recipes import Recipe, find_recipe
+from train_host.recipes.digest import recipe_digest
 
 if TYPE_CHECKING:
     from train_host.scoring import NoiseHeard
@@ -126,7 +127,7 @@ def _is_scored(folder: Path, noise: bool) -> bool:
     if not (folder / RESULT).exists():
         return False
     result = load(folder / RESULT)
-    return not noise or bool(result.conditions and result.noises)
+    return not noise or bool(result.conditions)
 
 
 def _wants_adaptation(task: Task, folder: Path) -> bool:
@@ -409,8 +410,6 @@ def _conditions(
 
     clips = split.test
     conditions = []
-    if not find_sounds(Path(str(order.corpora))):
-        raise EvaluationError(f"--noise: {order.corpora} has no noise_manifest.csv that lists noises and rooms; add it")
     for around in surroundings(find_sounds(Path(str(order.corpora)))):
         with progress_bar(console) as progress:
             bar = progress.add_task(around.name, total=len(clips))
