@@ -21,7 +21,7 @@ import msgspec
 
 from edge import config
 from edge.config import Config
-from edge.errors import TonelightError
+from edge.errors import ConfigError, TonelightError
 
 if TYPE_CHECKING:
     from edge.health import Report
@@ -58,6 +58,12 @@ def examine(config_file: Path | None) -> Iterator[Check]:
     yield _guarded("light", lambda: _light(settings))
     yield _guarded("log", lambda: _history(settings))
     yield _guarded("capture", lambda: _capture(settings))
+    if settings.mqtt.enabled:
+        yield _guarded("mqtt", lambda: _mqtt(settings))
+    if settings.metrics.enabled:
+        yield _guarded("metrics", lambda: _metrics(settings))
+    if settings.web.enabled:
+        yield _guarded("page", lambda: _page(settings))
     yield _guarded("disk", lambda: _disk(settings))
     yield _clock()
 
@@ -274,6 +280,35 @@ def _capture(settings: Config) -> Check:
             f'off, and cannot be switched on, as leds.kind = "{settings.leds.kind}" here cannot show it; {told}',
         )
     return Check("capture", "ok", f"off: no sound is kept; {told}")
+
+
+def _mqtt(settings: Config) -> Check:
+    """What `run` would not start without; whether the broker answers is no reason not to listen."""
+    from edge.mqtt import make_client
+
+    make_client(settings.mqtt, settings.node_name)
+    return Check("mqtt", "ok", f"ready to tell the broker {settings.mqtt.host}:{settings.mqtt.port_number}")
+
+
+def _metrics(settings: Config) -> Check:
+    from edge.metrics import check_library, read_token
+
+    check_library()
+    try:
+        read_token(settings.metrics)
+    except ConfigError as error:
+        if settings.metrics.token_file or "CREDENTIALS_DIRECTORY" in os.environ:
+            raise
+        # systemd hands it to the service and to nobody else
+        return Check("metrics", "warning", f"{error} (a service that has the credential metrics-token needs no file)")
+    return Check("metrics", "ok", f"ready to be served at {settings.metrics.address}, port {settings.metrics.port}")
+
+
+def _page(settings: Config) -> Check:
+    from edge.web.page import check_libraries
+
+    check_libraries()
+    return Check("page", "ok", f"ready to be served at {settings.web.host}, port {settings.web.port}")
 
 
 def _disk(settings: Config) -> Check:

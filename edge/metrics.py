@@ -7,6 +7,7 @@ when somebody asks; what it does not count is added up here. docs/mqtt.md lists 
 from __future__ import annotations
 
 import ipaddress
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Final
@@ -18,6 +19,7 @@ from edge import __version__
 from edge.credentials import read_secret
 from edge.errors import ConfigError
 from edge.events import UNCERTAIN, Score
+from edge.extras import how_to_add
 from edge.labels import EMOTIONS
 from edge.observers import Health, Phase
 
@@ -25,11 +27,16 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from edge.history import Event
+    from edge.metrics_server import Server
+
+log = logging.getLogger(__name__)
 
 LATENCY_S: Final = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 """Upper bounds of the histogram of latencies, in seconds."""
 CLOSE_S: Final = 0.3
 """How long the end of the program waits for a client that is being served."""
+RETRY_S: Final = 5.0
+"""Wait before an address that cannot be listened at is tried again."""
 
 
 class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,30 +64,25 @@ class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MetricsObserver:
-    """Counts, and serves what it counted from a thread of its own."""
+    """Counts, and serves what it counted from a thread of its own.
+
+    An address that cannot be listened at, because this machine has it only later or somebody else listens there, is
+    reported once and tried again.
+    """
 
     def __init__(self, settings: MetricsSettings, *, node: str) -> None:
         """Begin to serve.
 
         Raises:
-            ConfigError: prometheus-client is not installed, the token is missing or cannot be read, or the address
-                cannot be listened at.
+            ConfigError: prometheus-client is not installed, or the token is missing or cannot be read.
         """
-        token = read_secret("metrics.token_file", settings.token_file, "metrics-token")
-        if token is None and not ipaddress.ip_address(settings.address).is_loopback:
-            raise ConfigError(
-                f"metrics.address = {settings.address}: anybody in the network could read the figures; name a file "
-                "with a token in metrics.token_file, or leave the address at 127.0.0.1"
-            )
-        from edge.metrics_server import Server  # not above: every command reads the settings, and few serve anything
+        token = read_token(settings)
+        check_library()
+        # not above, here and below: every command reads the settings, and few serve anything
+        from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 
-        try:
-            from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-        except ImportError:
-            raise ConfigError(
-                'metrics.enabled needs the library prometheus-client: `pip install "tonelight[metrics]"`, or set '
-                "metrics.enabled = false"
-            ) from None
+        self._settings = settings
+        self._token = token
         self._node = node
         self._health: Health | None = None
         self._level_db: float | None = None
@@ -103,22 +105,18 @@ class MetricsObserver:
             registry=registry,
         ).labels(node)
 
-        def page() -> bytes:
-            return generate_latest(registry)
-
-        try:
-            self._server = Server(settings.address, settings.port, token, page)
-        except OSError as error:
-            raise ConfigError(
-                f"metrics.address = {settings.address}, metrics.port = {settings.port}: cannot listen there: "
-                f"{error.strerror}; choose another port, or an address that this machine has"
-            ) from None
-        threading.Thread(target=self._server.serve_forever, args=(0.2,), name="metrics", daemon=True).start()
+        self._page = lambda: generate_latest(registry)
+        self._fault = ""
+        self._closing = threading.Event()
+        # not in the thread: what is in the way is said before anything is heard
+        self._server = self._open()
+        self._thread = threading.Thread(target=self._serve, name="metrics", daemon=True)
+        self._thread.start()
 
     @property
     def port(self) -> int:
-        """Where it listens."""
-        return int(self._server.server_address[1])
+        """Where it listens, or will."""
+        return int(self._server.server_address[1]) if self._server else self._settings.port
 
     def on_level(self, level_db: float, speaking: bool) -> None:
         """Only the newest level is kept."""
@@ -141,10 +139,44 @@ class MetricsObserver:
 
     def close(self) -> None:
         """Stop serving."""
-        end = threading.Thread(target=self._server.shutdown, daemon=True)
-        end.start()
-        end.join(CLOSE_S)
-        self._server.server_close()
+        self._closing.set()
+        if (server := self._server) is not None:
+            end = threading.Thread(target=server.shutdown, daemon=True)
+            end.start()
+            end.join(CLOSE_S)
+            server.server_close()
+
+    def _open(self) -> Server | None:
+        """A server that listens where the settings say, or None; what is in the way is said in the log, once."""
+        from edge.metrics_server import Server
+
+        settings = self._settings
+        try:
+            server = Server(settings.address, settings.port, self._token, self._page)
+        except OSError as error:
+            fault = error.strerror or str(error)
+            if fault != self._fault:
+                log.error(
+                    "metrics.address = %s, metrics.port = %d: cannot listen there: %s; choose another port, or an "
+                    "address that this machine has (it is tried again; everything else goes on)",
+                    *(settings.address, settings.port, fault),
+                )
+            self._fault = fault
+            return None
+        if self._fault:
+            log.info("the figures are served at %s, port %d, now", settings.address, settings.port)
+        return server
+
+    def _serve(self) -> None:
+        """Serve, once that is possible. Runs in a thread of its own."""
+        while self._server is None:
+            if self._closing.wait(RETRY_S):
+                return
+            self._server = self._open()
+        if self._closing.is_set():
+            self._server.server_close()
+        else:
+            self._server.serve_forever(0.2)
 
     def _figures(self) -> Iterator[Metric]:
         """What is known only when somebody asks."""
@@ -181,6 +213,34 @@ class MetricsObserver:
             counter = CounterMetricFamily(name, what, labels=("node",))
             counter.add_metric((self._node,), count)
             yield counter
+
+
+def read_token(settings: MetricsSettings) -> str | None:
+    """What a client must show; None where only this machine can ask.
+
+    Raises:
+        ConfigError: the token is missing or cannot be read.
+    """
+    token = read_secret("metrics.token_file", settings.token_file, "metrics-token")
+    if token is None and not ipaddress.ip_address(settings.address).is_loopback:
+        raise ConfigError(
+            f"metrics.address = {settings.address}: anybody in the network could read the figures; name a file "
+            "with a token in metrics.token_file, or leave the address at 127.0.0.1"
+        )
+    return token
+
+
+def check_library() -> None:
+    """Raises:
+    ConfigError: prometheus-client is not installed.
+    """
+    try:
+        import prometheus_client  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            f"metrics.enabled needs the library prometheus-client: {how_to_add('metrics')}, or set "
+            "metrics.enabled = false"
+        ) from None
 
 
 class _OnRequest:

@@ -6,12 +6,14 @@ import hmac
 import socket
 import socketserver
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Final
 
 PATIENCE_S: Final = 2.0
-"""How long a client that says nothing may keep others waiting."""
+"""How long a client may keep others waiting, from its first byte to its last."""
 
 
 class Server(socketserver.TCPServer):
@@ -28,6 +30,16 @@ class Server(socketserver.TCPServer):
         self.page = page
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         super().__init__((address, port), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve one client, and hang up on one that takes too long: bytes that trickle in would never time out."""
+        deadline = threading.Timer(PATIENCE_S, _hang_up, (request,))
+        deadline.daemon = True
+        deadline.start()
+        try:
+            super().process_request(request, client_address)
+        finally:
+            deadline.cancel()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no news; anything else is a bug."""
@@ -64,6 +76,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Who asks is not for the log."""
+
+
+def _hang_up(client: socket.socket) -> None:
+    with suppress(OSError):  # it has gone already
+        client.shutdown(socket.SHUT_RDWR)
 
 
 def _is_local(host: str) -> bool:

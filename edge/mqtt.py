@@ -30,6 +30,7 @@ from edge import home_assistant
 from edge.credentials import read_secret
 from edge.errors import ConfigError
 from edge.events import UNCERTAIN, Score
+from edge.extras import how_to_add
 from edge.mute import Mute
 from edge.observers import Health, Phase
 
@@ -122,11 +123,7 @@ class MqttObserver:
         Raises:
             ConfigError: paho-mqtt is not installed, or the password, a certificate or the node's name cannot be used.
         """
-        if not re.fullmatch(r"[^/+#\0]+", node):
-            raise ConfigError(
-                f'the name of this device, "{node}", cannot be part of an MQTT topic: set node in config.toml to one '
-                "without / + #"
-            )
+        client = make_client(settings, node)
         self.n_dropped = 0
         """Events that nobody will get, because too many were waiting."""
         self._settings = settings
@@ -166,7 +163,7 @@ class MqttObserver:
 
         self._put(self._topics.availability, home_assistant.ONLINE.encode())
         self._put_mute()
-        self._client = self._open_client(node)
+        self._client = self._connected(client)
         self._worker = threading.Thread(target=self._work, name="mqtt", daemon=True)
         self._worker.start()
         self._client.loop_start()
@@ -206,7 +203,10 @@ class MqttObserver:
         if health.phase is not Phase.LISTENING and self._state.speaking:
             self._tell_state(msgspec.structs.replace(self._state, speaking=False))
         self._put_mute()
-        news = (health.phase, health.reason, health.microphone, health.model, health.n_gaps, self.n_dropped)
+        news = (
+            *(health.phase, health.reason, health.microphone, health.model, health.n_gaps, self.n_dropped),
+            *(health.light_fault, health.capturing_s > 0),  # that clips are kept is news, for how long is not
+        )
         now_s = self._clock()
         if news != self._health_told or now_s - self._health_sent_s >= HEALTH_S:
             self._health_told, self._health_sent_s = news, now_s
@@ -244,13 +244,16 @@ class MqttObserver:
             self._state_sent_s = now_s
             self._put(self._topics.state, msgspec.json.encode(state))
 
-    def _put_mute(self) -> None:
-        self._put(self._topics.mute, b"ON" if self._mute.is_on else b"OFF")
+    def _put_mute(self, *, again: bool = False) -> None:
+        self._put(self._topics.mute, b"ON" if self._mute.is_on else b"OFF", again=again)
 
-    def _put(self, topic: str, payload: bytes) -> None:
-        """Have `payload` sent as the retained message of `topic`, in place of one that is still waiting."""
+    def _put(self, topic: str, payload: bytes, *, again: bool = False) -> None:
+        """Have `payload` sent as the retained message of `topic`, in place of one that is still waiting.
+
+        What the broker has already is only sent `again` where that is asked for.
+        """
         with self._changed:
-            if self._retained.get(topic) != payload:
+            if again or self._retained.get(topic) != payload:
                 self._retained[topic] = payload
                 self._due[topic] = None
                 self._changed.notify_all()
@@ -370,32 +373,14 @@ class MqttObserver:
                 self._complain(
                     f"{self._mute.path}: the mute switch cannot be kept: {error.strerror}; check the folder's owner"
                 )
-            # the answer may also be that nothing has changed
-            with self._changed:
-                self._retained.pop(self._topics.mute, None)
-            self._put_mute()
+            self._put_mute(again=True)  # the answer may also be that nothing has changed
 
-    def _open_client(self, node: str) -> Client:
-        try:
-            from paho.mqtt.client import Client
-            from paho.mqtt.enums import CallbackAPIVersion
-        except ImportError:
-            raise ConfigError(
-                'mqtt.enabled needs the library paho-mqtt 2: `pip install "tonelight[mqtt]"`, or set mqtt.enabled = '
-                "false"
-            ) from None
+    def _connected(self, client: Client) -> Client:
         settings = self._settings
-        client = Client(CallbackAPIVersion.VERSION2, client_id=f"{settings.topic}-{node}")
         client.will_set(self._topics.availability, home_assistant.OFFLINE, qos=1, retain=True)
         client.reconnect_delay_set(*RETRY_S)
-        if settings.username:
-            client.username_pw_set(
-                settings.username, read_secret("mqtt.password_file", settings.password_file, "mqtt-password")
-            )
-            if not settings.tls and settings.host not in ("localhost", "127.0.0.1", "::1"):
-                log.warning("the password for %s crosses the network as it is; set mqtt.tls = true", self._broker)
-        if settings.tls:
-            client.tls_set_context(_tls_context(settings.ca_file))
+        if settings.username and not settings.tls and settings.host not in ("localhost", "127.0.0.1", "::1"):
+            log.warning("the password for %s crosses the network as it is; set mqtt.tls = true", self._broker)
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
@@ -432,6 +417,33 @@ class _State(msgspec.Struct, frozen=True):
     emotion: str | None = None
     confidence: float | None = None
     activation: float | None = None
+
+
+def make_client(settings: MqttSettings, node: str) -> Client:
+    """With all it takes to log in; it connects to nothing yet.
+
+    Raises:
+        ConfigError: paho-mqtt is not installed, or the password, a certificate or the node's name cannot be used.
+    """
+    if not re.fullmatch(r"[^/+#\0]+", node):
+        raise ConfigError(
+            f'the name of this device, "{node}", cannot be part of an MQTT topic: set node in config.toml to one '
+            "without / + #"
+        )
+    try:
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+    except ImportError:
+        raise ConfigError(
+            f"mqtt.enabled needs the library paho-mqtt 2: {how_to_add('mqtt')}, or set mqtt.enabled = false"
+        ) from None
+    client = Client(CallbackAPIVersion.VERSION2, client_id=f"{settings.topic}-{node}")
+    if settings.username:
+        password = read_secret("mqtt.password_file", settings.password_file, "mqtt-password")
+        client.username_pw_set(settings.username, password)
+    if settings.tls:
+        client.tls_set_context(_tls_context(settings.ca_file))
+    return client
 
 
 def _tls_context(ca_file: str) -> ssl.SSLContext:

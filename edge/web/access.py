@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -93,11 +93,8 @@ class Access:
         kind, _, value = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return self._is_right(value.strip())
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
-        except CookieError:
-            return False
-        return cookie is not None and self._is_right(cookie.value)
+        # Not SimpleCookie: it drops all cookies when one, perhaps of another program on this host, is not to its taste.
+        return self._is_right(cookie_parser(headers.get("cookie", "")).get(self._cookie, ""))
 
     def _is_right(self, offered: str) -> bool:
         return bool(self._token) and hmac.compare_digest(offered.encode("utf-8", "replace"), self._token)

@@ -22,6 +22,7 @@ from edge.capture import CaptureSwitch
 from edge.clips import Clips
 from edge.errors import ConfigError
 from edge.events import Score
+from edge.extras import how_to_add
 from edge.history import Event
 from edge.leds.base import COLOURS, Rgb, activation_colour
 from edge.mute import Mute
@@ -71,11 +72,7 @@ class Page:
         bundle: Path | None,
         colours: Mapping[str, str],
     ) -> None:
-        missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
-        if missing:
-            raise ConfigError(
-                f"the page needs {' and '.join(missing)}: pip install 'tonelight[web]', or leave web.enabled false"
-            )
+        check_libraries()
         self._settings = settings
         self._setup = Setup(
             node=node,
@@ -89,6 +86,8 @@ class Page:
             colours={**COLOURS, **colours},
             activation_colours=[_text_of(activation_colour(step / 4)) for step in range(5)],
         )
+        # The process runs in another folder, and looks for the active bundle by itself.
+        self._environment = {**os.environ, "STATE_DIRECTORY": str(state.absolute())}
         # Whole messages in their order, or "would block"; it outlives a page that has to be started again.
         self._feed, self._page_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._feed.setblocking(False)
@@ -198,14 +197,20 @@ class Page:
     def _serve(self, listener: socket.socket) -> str:
         """Run the page's process until it ends; why it did, in one line."""
         fds = (listener.fileno(), self._page_end.fileno())
-        self._process = process = subprocess.Popen(
-            [sys.executable, "-m", "edge.web.server", *map(str, fds)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=fds,
-            start_new_session=True,  # Ctrl-C is for the daemon, which then ends the page
-        )
+        try:
+            self._process = process = subprocess.Popen(
+                [sys.executable, "-m", "edge.web.server", *map(str, fds)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=fds,
+                cwd="/",  # -m imports from the current folder first, and whoever owns that must not be run here
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C is for the daemon, which then ends the page
+            )
+        except OSError as error:
+            why = error.strerror or error
+            return f"the page cannot be started: {why}; is there too little memory, or are there too many processes?"
         assert process.stdin is not None and process.stderr is not None
         last = ""
         try:
@@ -219,6 +224,15 @@ class Page:
         process.stderr.close()
         status = process.wait()
         return f"the page has ended ({last or f'status {status}'})"
+
+
+def check_libraries() -> None:
+    """Raises:
+    ConfigError: what serves the page is not installed.
+    """
+    missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"the page needs {' and '.join(missing)}: {how_to_add('web')}, or leave web.enabled false")
 
 
 def _text_of(colour: Rgb) -> str:

@@ -61,6 +61,7 @@ class Uploads:
                 stdin=file,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
+                cwd="/",  # -m imports from the current folder first
             )
             answer = asyncio.ensure_future(process.communicate())
             try:

@@ -29,11 +29,11 @@ from edge.observers import Health, Phase
 CHECKS = ["python", "numpy", "runtime", "config", "model", "microphone", "light", "log", "capture", "disk", "clock"]
 
 
-def checks(home: Path, text: str = "") -> dict[str, Check]:
+def checks(home: Path, text: str = "", services: tuple[str, ...] = ()) -> dict[str, Check]:
     file = home / "mine.toml"
     file.write_text(text)
     found = {check.name: check for check in doctor.examine(file)}
-    assert list(found) == CHECKS
+    assert list(found) == [*CHECKS[:-2], *services, *CHECKS[-2:]]
     for check in found.values():
         assert check.message and "\n" not in check.message
     return found
@@ -271,6 +271,71 @@ def test_clips_that_cannot_be_read_are_broken(home):
     check = checks(home)["capture"]
     assert check.state == "broken"
     assert check.message == f"{config.clips_path()}: cannot be read: Not a directory; try again with sudo"
+
+
+SERVICES = ("mqtt", "metrics", "page")
+ALL_ON = "[mqtt]\nenabled = true\n{}\n[metrics]\nenabled = true\n{}\n[web]\nenabled = true"
+
+
+def test_services_that_are_on_are_ready(home):
+    pytest.importorskip("paho.mqtt.client")
+    pytest.importorskip("prometheus_client")
+    pytest.importorskip("uvicorn")
+    found = checks(home, ALL_ON.format("", ""), SERVICES)
+    assert [found[name] for name in SERVICES] == [
+        Check("mqtt", "ok", "ready to tell the broker localhost:1883"),
+        Check("metrics", "ok", "ready to be served at 127.0.0.1, port 9730"),
+        Check("page", "ok", "ready to be served at 127.0.0.1, port 8730"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "message"),
+    [
+        ("paho.mqtt.client", "mqtt", "mqtt.enabled needs the library paho-mqtt 2: "),
+        ("prometheus_client", "metrics", "metrics.enabled needs the library prometheus-client: "),
+        ("uvicorn", "page", "the page needs uvicorn: "),
+    ],
+)
+def test_a_service_without_its_library_is_broken(home, monkeypatch, module, name, message):
+    monkeypatch.setitem(sys.modules, module, None)
+    check = checks(home, ALL_ON.format("", ""), SERVICES)[name]
+    assert check.state == "broken"
+    assert check.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("mqtt", "metrics", "name", "message"),
+    [
+        (
+            "username = 'u'\npassword_file = 'gone'",
+            "",
+            "mqtt",
+            "mqtt.password_file = HOME/gone: cannot be read: No such",
+        ),
+        ("tls = true\nca_file = 'mine.toml'", "", "mqtt", "mqtt.ca_file = HOME/mine.toml: holds no certificate in PEM"),
+        ("", "token_file = 'gone'", "metrics", "metrics.token_file = HOME/gone: cannot be read: No such file"),
+    ],
+)
+def test_a_service_without_its_secret_is_broken(home, mqtt, metrics, name, message):
+    pytest.importorskip("paho.mqtt.client")
+    pytest.importorskip("prometheus_client")
+    check = checks(home, ALL_ON.format(mqtt, metrics), SERVICES)[name]
+    assert check.state == "broken"
+    assert check.message.startswith(message.replace("HOME", str(home)))
+
+
+def test_a_token_that_only_the_service_can_see_is_not_missed_for_sure(home, monkeypatch):
+    pytest.importorskip("prometheus_client")
+    for_everybody = "[metrics]\nenabled = true\naddress = '0.0.0.0'"
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    check = checks(home, for_everybody, ("metrics",))["metrics"]
+    assert check.state == "warning"
+    assert check.message.endswith("(a service that has the credential metrics-token needs no file)")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(home))  # as for the service, and it is not there
+    assert checks(home, for_everybody, ("metrics",))["metrics"].state == "broken"
+    (home / "metrics-token").write_text("open sesame")
+    assert checks(home, for_everybody, ("metrics",))["metrics"].state == "ok"
 
 
 def test_the_clock_is_never_more_than_a_warning(home):

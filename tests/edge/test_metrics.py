@@ -1,11 +1,13 @@
 """Over HTTP, as Prometheus asks, and read with the reader of its own client library."""
 
 import http.client
+import logging
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from edge.errors import ConfigError  # noqa: E402
 from edge.events import UNCERTAIN  # noqa: E402
 from edge.labels import EMOTIONS  # noqa: E402
 from edge.metrics import MetricsObserver, MetricsSettings  # noqa: E402
+from edge.metrics_server import PATIENCE_S  # noqa: E402
 from edge.observers import Phase  # noqa: E402
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -161,7 +164,7 @@ def test_a_token(tmp_path):
 def test_without_the_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(
-        ConfigError, match=r"needs the library prometheus-client: `pip install \"tonelight\[metrics\]\"`"
+        ConfigError, match=r"needs the library prometheus-client: `\S+ -m pip install \"tonelight\[metrics\]\"`"
     ):
         MetricsObserver(HERE, node="kitchen")
 
@@ -173,16 +176,39 @@ def test_others_need_a_token():
         MetricsObserver(MetricsSettings(address="0.0.0.0"), node="kitchen")
 
 
-def test_a_port_in_use_and_an_address_of_others(observer, tmp_path):
-    with pytest.raises(
-        ConfigError, match=f"metrics.port = {observer.port}: cannot listen there: Address already in use"
-    ):
-        MetricsObserver(MetricsSettings(port=observer.port), node="kitchen")
+def test_an_address_that_is_not_there_yet_is_said_once_and_tried_again(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("edge.metrics.RETRY_S", 0.05)
+    caplog.set_level(logging.INFO, "edge.metrics")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        observer = MetricsObserver(MetricsSettings(port=port), node="kitchen")
+        time.sleep(0.3)
+        observer.on_event(event())  # counting goes on
+        (line,) = [record.getMessage() for record in caplog.records]
+        assert line.startswith(
+            f"metrics.address = 127.0.0.1, metrics.port = {port}: cannot listen there: Address already in use; choose"
+        )
+    try:
+        end_s = time.monotonic() + 30
+        while observer._server is None:
+            assert time.monotonic() < end_s
+            time.sleep(0.02)
+        assert figures(observer)["tonelight_segments_total", ("happy",)] == 1
+        assert caplog.records[-1].getMessage() == f"the figures are served at 127.0.0.1, port {port}, now"
+    finally:
+        observer.close()
+
+
+def test_an_address_of_others_holds_up_neither_the_start_nor_the_end(tmp_path, caplog):
     secret = tmp_path / "token"
     secret.write_text("x")
     secret.chmod(0o600)
-    with pytest.raises(ConfigError, match="cannot listen there: Cannot assign requested address"):
-        MetricsObserver(MetricsSettings(address="192.0.2.1", token_file=str(secret)), node="kitchen")
+    observer = MetricsObserver(MetricsSettings(address="192.0.2.1", token_file=str(secret)), node="kitchen")
+    assert "metrics.address = 192.0.2.1, metrics.port = 9730: cannot listen there: Cannot assign" in caplog.text
+    observer.close()
+    thread = observer._thread
+    thread.join(30)
+    assert not thread.is_alive()
 
 
 def test_clients_that_say_nothing_do_not_keep_others_out(observer):
@@ -190,6 +216,17 @@ def test_clients_that_say_nothing_do_not_keep_others_out(observer):
     assert ask(observer)[0] == 200
     for one in silent:
         one.close()
+
+
+def test_a_client_that_lets_its_bytes_trickle_in_is_hung_up_on(observer):
+    with socket.create_connection(("127.0.0.1", observer.port)) as slow:
+        slow.sendall(b"GET /metrics HTTP/1.1\r\nAuthorization: ")
+        end_s = time.monotonic() + 8 * PATIENCE_S
+        with pytest.raises(ConnectionError):
+            while time.monotonic() < end_s:
+                slow.sendall(b"x")
+                time.sleep(0.2)
+    assert ask(observer)[0] == 200
 
 
 def test_the_end_frees_the_port_even_while_somebody_is_served(observer):

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from observed import event, health, score
+from paho.mqtt.client import MQTTMessage
 
 from edge import config
 from edge.errors import ConfigError
@@ -139,6 +140,28 @@ def test_numbers_alone_are_told_once_in_a_while(mosquitto, listener, tmp_path):
 
 
 @needs_mosquitto
+def test_a_dead_light_and_clips_that_are_kept_are_told_at_once(mosquitto, listener, tmp_path):
+    observer = MqttObserver(
+        MqttSettings(host="127.0.0.1", port=mosquitto.port),
+        node="kitchen",
+        mute=Mute(tmp_path / "muted"),
+        clock=lambda: 0.0,
+    )
+    topic = "tonelight/kitchen/health"
+    observer.on_health(health())
+    listener.wait_json(topic, light_fault="", capturing_s=0.0)
+    observer.on_health(health(light_fault="GPIO 17 is gone; mend it"))
+    listener.wait_json(topic, light_fault="GPIO 17 is gone; mend it")
+    observer.on_health(health(capturing_s=1800.0))
+    listener.wait_json(topic, light_fault="", capturing_s=1800.0)
+    observer.on_health(health(capturing_s=1799.0))  # no news
+    observer.on_health(health())
+    listener.wait_json(topic, capturing_s=0.0)
+    assert len(listener.payloads(topic)) == 4
+    observer.close()
+
+
+@needs_mosquitto
 def test_mute_and_unmute(board, listener, tmp_path):
     observer = board()
     mute = Mute(tmp_path / "state" / "muted")
@@ -153,6 +176,28 @@ def test_mute_and_unmute(board, listener, tmp_path):
     mute.set(True)  # somebody presses the button
     observer.on_health(health(Phase.MUTED))
     listener.wait_for("tonelight/kitchen/mute", b"ON")
+
+
+def test_at_no_moment_is_anything_due_that_is_not_there(tmp_path):
+    """A command comes while the mute switch is still to be told: whoever delivers may look at any moment."""
+    missing: list[set[str]] = []
+
+    class Watched(Mute):
+        @property
+        def is_on(self) -> bool:
+            missing.extend({*observer._due} - {*observer._retained} for observer in made)
+            return super().is_on
+
+    made: list[MqttObserver] = []
+    nobody = MqttSettings(host="127.0.0.1", port=broker.free_port())
+    made.append(MqttObserver(nobody, node="kitchen", mute=Watched(tmp_path / "muted")))
+    (observer,) = made
+    assert "tonelight/kitchen/mute" in observer._due
+    command = MQTTMessage(topic=b"tonelight/kitchen/mute/set")
+    command.payload = b"ON"
+    observer._on_message(observer._client, None, command)
+    observer.close()
+    assert (missing, observer._retained["tonelight/kitchen/mute"]) == ([set()], b"ON")
 
 
 @needs_mosquitto
@@ -495,7 +540,7 @@ def test_files_are_found_from_the_configuration(tmp_path):
 
 def test_without_the_library(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
-    with pytest.raises(ConfigError, match=r"needs the library paho-mqtt 2: `pip install \"tonelight\[mqtt\]\"`"):
+    with pytest.raises(ConfigError, match=r"needs the library paho-mqtt 2: `\S+ -m pip install \"tonelight\[mqtt\]\"`"):
         MqttObserver(MqttSettings(), node="kitchen", mute=Mute(tmp_path / "muted"))
 
 

@@ -355,6 +355,15 @@ def test_the_token_in_the_address_becomes_a_cookie(guarded_page):
     assert guarded_page.post("/api/mute", b'{"on": true}', Cookie=cookie, Origin="http://evil.example")[0] == 403
 
 
+@pytest.mark.parametrize("other", ["user=Anna B", 'prefs={"theme":"dark"}', "forum[sid]=1", "ünïcode=1", "nonsense"])
+def test_cookies_of_other_programs_on_the_same_host_are_no_obstacle(guarded_page, other):
+    _, headers, _ = guarded_page.request("GET", f"/?token={token_of(guarded_page)}")
+    cookie = headers["set-cookie"].partition(";")[0]
+    for cookies in (f"{other}; {cookie}", f"{cookie}; {other}"):
+        assert guarded_page.get("/", Cookie=cookies.encode())[0] == 200
+        assert guarded_page.get("/", Cookie=cookies.replace(cookie, cookie[:-1]).encode())[0] == 401
+
+
 def test_a_token_is_made_once_and_only_its_owner_reads_it(tmp_path):
     with served(tmp_path, host="0.0.0.0") as page:
         token = token_of(page)
@@ -418,6 +427,22 @@ def test_the_bundle_that_is_active_is_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     with served(tmp_path, bundle=None) as page:
         status, answer = page.post("/api/analyse", flac(noise(1, -40)))
+    assert (status, answer["model"]) == (200, "another-9.0.0")
+
+
+def test_nothing_is_imported_from_the_folder_it_is_started_in(tmp_path, monkeypatch):
+    """Whoever may write there would otherwise run what they like, as root where somebody says sudo."""
+    for name in ("edge", "socket", "json"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'a').write({name!r})\n")
+    (tmp_path / "state" / "models").mkdir(parents=True)
+    edit(copy_bundle(tmp_path / "state" / "models"), lambda manifest: manifest.update(name="another", version="9.0.0"))
+    (tmp_path / "state" / "models" / "bundle").rename(tmp_path / "state" / "models" / "another-9.0.0")
+    (tmp_path / "state" / "models" / "active").symlink_to("another-9.0.0")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STATE_DIRECTORY", "state")  # what is relative counts from here all the same
+    with served(Path("state"), bundle=None) as page:
+        status, answer = page.post("/api/analyse", flac(noise(1, -40)))
+    assert not (tmp_path / "imported").exists()
     assert (status, answer["model"]) == (200, "another-9.0.0")
 
 
@@ -529,6 +554,21 @@ def test_a_page_that_was_killed_comes_back(tmp_path):
         assert page.get("/")[0] == 200
 
 
+def test_a_page_that_cannot_be_started_is_said_once_and_tried_again(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("edge.web.page.RETRY_S", (0.05,))
+    with monkeypatch.context() as without:
+        without.setattr(sys, "executable", str(tmp_path / "gone"))
+        with served(tmp_path) as page:
+            until(lambda: caplog.records)
+            time.sleep(0.3)
+            (line,) = [record.getMessage() for record in caplog.records]
+            assert line.startswith("the page cannot be started: No such file or directory; is there too little memory")
+            page.page.on_level(-40, False)  # the rest goes on
+            without.undo()
+            monkeypatch.setattr("edge.web.page.RETRY_S", (0.05,))
+            assert page.get("/")[0] == 200
+
+
 def test_a_port_that_is_taken_is_said_once_and_tried_again(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr("edge.web.page.RETRY_S", (0.05,))
     port = free_port()
@@ -555,7 +595,7 @@ def test_the_end_of_the_daemon_is_the_end_of_the_page(tmp_path):
 def test_without_its_libraries_the_page_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with (
-        pytest.raises(ConfigError, match=r"^the page needs uvicorn: pip install 'tonelight\[web\]'") as error,
+        pytest.raises(ConfigError, match=r'^the page needs uvicorn: `\S+ -m pip install "tonelight\[web\]"`') as error,
         served(tmp_path),
     ):
         pass

@@ -164,12 +164,83 @@ def test_what_is_no_recording_is_said_in_one_line(tab, tmp_path):
 
 def test_the_browser_can_record(tab):
     record = tab.locator("#record")
-    record.click()
+    record.press("Enter")
     expect(tab.locator("#try-state")).to_contain_text("Recording: 1.")
+    expect(record).to_be_focused()  # Enter ends it, too
     expect(record).to_have_attribute("aria-pressed", "true")
     record.click()
     expect(tab.locator("#try-state")).to_contain_text("your recording: ")
     expect(tab.locator("#result")).to_be_visible()
+
+
+COUNT_STREAMS = """() => {
+  const devices = navigator.mediaDevices;
+  const ask = devices.getUserMedia.bind(devices);
+  window.streams = [];
+  devices.getUserMedia = async (wanted) => {
+    const stream = await ask(wanted);
+    window.streams.push(stream);
+    return stream;
+  };
+}"""
+LIVE_STREAMS = "window.streams.map((stream) => stream.getTracks().some((track) => track.readyState === 'live'))"
+
+
+def test_pressed_twice_it_opens_one_microphone_and_closes_it(tab):
+    tab.evaluate(COUNT_STREAMS)
+    record = tab.locator("#record")
+    record.evaluate("(button) => { button.click(); button.click(); }")  # while the browser still asks
+    expect(record).to_have_attribute("aria-pressed", "true")
+    expect(tab.locator("#try-state")).to_contain_text("Recording: ")
+    assert tab.evaluate(LIVE_STREAMS) == [True]
+    record.click()
+    expect(tab.locator("#try-state")).to_contain_text("your recording: ")
+    assert tab.evaluate(LIVE_STREAMS) == [False]
+
+
+def test_a_recording_that_cannot_begin_leaves_no_microphone_open(tab):
+    tab.evaluate(COUNT_STREAMS)
+    # no route.abort(): what a worklet loads does not pass by there
+    tab.evaluate("() => { AudioWorklet.prototype.addModule = () => Promise.reject(new Error('no such module')); }")
+    record = tab.locator("#record")
+    record.click()
+    expect(tab.locator("#try-error")).to_have_text("The browser cannot record here; choose a file instead.")
+    assert tab.evaluate(LIVE_STREAMS) == [False]
+    expect(record).to_have_attribute("aria-pressed", "false")
+    record.click()  # it can be tried again
+    expect(tab.locator("#try-error")).to_be_visible()
+    assert tab.evaluate(LIVE_STREAMS) == [False, False]
+
+
+def test_a_refusal_outlasts_the_next_word_on_health(kitchen, tab):
+    kitchen.page.on_health(health(Phase.MUTED))
+    expect(tab.locator("#mute")).to_have_attribute("aria-pressed", "true")
+    kitchen.mute.path.mkdir()  # somebody's mistake, which cannot be removed as a switch is
+    tab.locator("#mute").click()
+    said = tab.get_by_role("alert").filter(has_text="the mute switch cannot be set")
+    expect(said).to_be_visible()
+    kitchen.page.on_health(health(n_gaps=1))
+    expect(tab.locator("#h-lost")).to_have_text("0.5 s in 1 gap")
+    expect(said).to_be_visible()
+    kitchen.mute.path.rmdir()
+    tab.locator("#mute").click()
+    expect(said).to_be_hidden()
+
+
+def test_a_log_that_cannot_be_read_stays_said(browser, tmp_path):
+    (tmp_path / "history.db").write_text("a shopping list" * 100)
+    with served(tmp_path) as page:
+        page.page.on_health(health())
+        context = browser.new_context()
+        tab, faults = watched(context, page)
+        tab.goto(page.page.url)
+        said = tab.get_by_role("alert").filter(has_text=str(page.history))
+        expect(said).to_be_visible()
+        page.page.on_health(health(n_gaps=1))
+        expect(tab.locator("#h-lost")).to_have_text("0.5 s in 1 gap")
+        expect(said).to_be_visible()
+        context.close()
+        assert faults == []
 
 
 def test_mute_and_back(kitchen, tab):

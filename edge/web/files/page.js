@@ -44,6 +44,7 @@ function on(kind, take) {
 async function start(hello) {
   toldMs = performance.now();
   say($("trouble"), "");
+  say($("refused"), "");
   setTones(hello);
   $("node").textContent = hello.node;
   document.title = `tonelight: ${hello.node}`;
@@ -63,7 +64,7 @@ async function start(hello) {
   keepsLog = hello.history;
   if (!keepsLog) return;
   const response = await fetch("/api/history?since=1d");
-  if (!response.ok) return say($("trouble"), await refusal(response));
+  if (!response.ok) return say($("refused"), await refusal(response));
   const lines = (await response.text()).split("\n").filter(Boolean);
   timeline.add(lines.map((line) => JSON.parse(line)));
   const last = timeline.events.at(-1);
@@ -150,6 +151,7 @@ function tellLast(event) {
 
 function showHealth(health) {
   toldMs = performance.now();
+  // what was refused has a place of its own, where health, once a second, does not wipe it away
   say($("trouble"), health.phase === "fault" ? health.reason || "The board cannot listen." : "");
   if (health.phase !== phase) {
     phase = health.phase;
@@ -178,12 +180,13 @@ function tell(id, text) {
 
 $("mute").addEventListener("click", async () => {
   $("mute").disabled = true;
+  say($("refused"), "");
   try {
     const body = JSON.stringify({ on: phase !== "muted" });
     const response = await fetch("/api/mute", { method: "POST", headers: { "content-type": "application/json" }, body });
-    if (!response.ok) say($("trouble"), await refusal(response));
+    if (!response.ok) say($("refused"), await refusal(response));
   } catch {
-    say($("trouble"), "The board could not be reached; try again.");
+    say($("refused"), "The board could not be reached; try again.");
   }
   $("mute").disabled = false;
 });

@@ -4,6 +4,7 @@ import { $, UNCERTAIN, activationInWords, duration, element, inWords, percent, r
 
 let limits = { max_bytes: 0, max_s: 0 };
 let recorder = null;
+let isStarting = false;
 let run = 0; // which answer is waited for
 let isReady = false;
 
@@ -106,15 +107,28 @@ function showPlayhead() {
 }
 
 async function startRecording() {
+  // Pressed again while the browser asks, it would open a microphone that nobody closes. (A button that is disabled
+  // meanwhile would lose the keyboard.)
+  if (isStarting) return;
+  isStarting = true;
   say($("try-error"), "");
-  let stream;
+  let stream, context;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
+    context = new AudioContext();
+    await context.audioWorklet.addModule("/recorder.js");
+    record(stream, context);
   } catch (error) {
-    return fail(error.name === "NotAllowedError" ? "The browser was not allowed to use the microphone; allow it, or choose a file." : "The browser has no microphone; choose a file instead.");
+    release(stream);
+    context?.close();
+    if (stream) fail("The browser cannot record here; choose a file instead.");
+    else fail(error.name === "NotAllowedError" ? "The browser was not allowed to use the microphone; allow it, or choose a file." : "The browser has no microphone; choose a file instead.");
+  } finally {
+    isStarting = false;
   }
-  const context = new AudioContext();
-  await context.audioWorklet.addModule("/recorder.js");
+}
+
+function record(stream, context) {
   const node = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
   const pieces = [];
   node.port.onmessage = ({ data }) => {
@@ -128,11 +142,15 @@ async function startRecording() {
   pressRecord(true);
 }
 
+function release(stream) {
+  for (const track of stream?.getTracks() ?? []) track.stop();
+}
+
 async function stopRecording() {
   const { stream, context, pieces } = recorder;
   recorder = null;
   pressRecord(false);
-  for (const track of stream.getTracks()) track.stop();
+  release(stream);
   const rate = context.sampleRate;
   await context.close();
   await analyse(new File([wav(pieces, rate)], "your recording", { type: "audio/wav" }));
