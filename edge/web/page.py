@@ -97,7 +97,7 @@ class Page:
         self._closing = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._reported = ""
-        # Not in the thread: the runtime of the model, loaded next, is kept from writing to stderr, and so is everybody.
+        # not in the thread: what is in the way is said before anything is heard
         self._listener = self._open()
         self._keeper = threading.Thread(target=self._keep, name="page", daemon=True)
         self._keeper.start()

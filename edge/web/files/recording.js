@@ -135,6 +135,7 @@ function record(stream, context) {
     pieces.push(data);
     const seconds = (pieces.length * data.length) / context.sampleRate;
     $("try-state").textContent = `Recording: ${duration(seconds)}`;
+    if (recorder === null) return; // ended; these are the last pieces
     if (seconds * context.sampleRate * 2 > limits.max_bytes - 10_000 || seconds > limits.max_s - 1) stopRecording();
   };
   context.createMediaStreamSource(stream).connect(node);
