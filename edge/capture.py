@@ -64,13 +64,13 @@ class CaptureSwitch:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         new = self.path.with_name(f".{self.path.name}.new")
+        new.unlink(missing_ok=True)  # what a cut left there may be somebody else's
         new.write_bytes(msgspec.json.encode(_Until(_boot_id(), self._clock() + min(for_s, MAX_S))))
-        new.chmod(0o644)  # it may be root who switches, and another user who listens
         new.replace(self.path)
 
 
 def _boot_id() -> str:
-    return _BOOT_ID.read_text(encoding="ascii").strip()
+    return _BOOT_ID.read_bytes().decode().strip()
 
 
 def parse_duration(text: str) -> float:

@@ -23,6 +23,7 @@ from edge.clock import can_tell_age
 from edge.errors import ClipError
 from edge.history import Event
 from edge.labels import EMOTIONS
+from edge.owner import as_owner_of
 
 MANIFEST: Final = "manifest.csv"
 _ID: Final = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9]{3}(-[0-9]{1,3})?")
@@ -204,7 +205,8 @@ class Clips:
 
     def export(self, target: Path) -> int:
         """Copy the clips that somebody has named into the new folder `target`, with a table of them
-        (`manifest.csv`) as `tonelight-train` takes it; returns how many.
+        (`manifest.csv`) as `tonelight-train` takes it; returns how many. What root exports belongs to whoever owns the
+        folder that it is put into: the user who exports with sudo.
 
         Raises:
             ClipError: none has been named, `target` exists and is not empty, or it cannot be written.
@@ -213,13 +215,16 @@ class Clips:
         if not named:
             raise ClipError("no clip has been named yet; `tonelight clips label ID EMOTION` or the page does that")
         try:
-            if target.exists() and any(target.iterdir()):
-                raise ClipError(f"{target}: is not empty; name a folder that does not exist yet")
-            target.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _give(target, target.absolute().parent)
+            with as_owner_of(target):
+                if target.exists() and any(target.iterdir()):
+                    raise ClipError(f"{target}: is not empty; name a folder that does not exist yet")
+                target.mkdir(mode=0o700, parents=True, exist_ok=True)
             for clip in named:
-                _write(target / f"{clip.id}.flac", self.recording(clip.id).read_bytes())
-            _write(target / MANIFEST, _manifest(named).encode())  # last: a table that is there is whole
+                flac = self.recording(clip.id).read_bytes()  # not as the owner of `target`
+                with as_owner_of(target):
+                    _write(target / f"{clip.id}.flac", flac)
+            with as_owner_of(target):
+                _write(target / MANIFEST, _manifest(named).encode())  # last: a table that is there is whole
         except OSError as error:
             if isinstance(error, ClipError):
                 raise
@@ -298,19 +303,11 @@ def _write(path: Path, content: bytes | memoryview) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        _give(new, path.parent)
         new.replace(path)
     except OSError:
         with suppress(OSError):
             new.unlink()
         raise
-
-
-def _give(path: Path, like: Path) -> None:
-    """What root writes belongs to whoever owns the folder `like`: the daemon, or the user who exports with sudo."""
-    if os.geteuid() == 0:
-        owner = like.stat()
-        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -59,8 +59,8 @@ def can_tell_age(days: float, now_s: float, stamp: Path) -> bool:
     if has_jumped or since_s == now_s or abs(now_s - last_s) >= _NOTE_S:
         new = stamp.with_name(f"{stamp.name}.new")
         with suppress(OSError):
+            new.unlink(missing_ok=True)  # what a cut left there may be somebody else's
             new.write_text(f"{since_s} {now_s}")
-            new.chmod(0o644)  # root may have written it, and the daemon reads it
             new.replace(stamp)
     if now_s - since_s >= days * _DAY_S:
         return True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -55,7 +56,8 @@ class Mute:
     def _write(self, on: bool) -> None:
         if on:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.touch()
+            with suppress(FileExistsError):
+                self.path.touch(exist_ok=False)  # it may be somebody else's, and a link must not be followed
         else:
             try:
                 self.path.unlink()

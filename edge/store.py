@@ -40,6 +40,7 @@ from edge.bundle import (
 )
 from edge.digest import sha256_hex
 from edge.errors import BundleError
+from edge.owner import as_caller, as_owner_of
 from edge.pipeline import verify_golden
 from edge.signing import SIGNATURE, PublicKey
 from edge.sources.libraries import quiet_stderr
@@ -77,6 +78,8 @@ class Store:
 
     One change is made at a time. `install`, `activate` and `rollback` wait `LOCK_S` for another one to end; what the
     daemon does by itself waits for nobody, or its watchdog would end it. After that, each raises BundleError.
+
+    What root changes, it changes as the owner of the state folder; what it verifies, and the keys, it reads as root.
     """
 
     def __init__(self, folder: Path | None = None, keys: Path | None = None) -> None:
@@ -150,10 +153,11 @@ class Store:
             BundleError: not signed by a trusted key, damaged, holding what is not signed, of another schema, not to be
                 loaded by the runtime, or computing something else here.
         """
-        verified = self._check(path)
-        with quiet_stderr():  # the runtime announces itself there
-            verify_golden(verified.bundle)
-        return verified
+        with as_caller():
+            verified = self._check(path)
+            with quiet_stderr():  # the runtime announces itself there
+                verify_golden(verified.bundle)
+            return verified
 
     def install(self, source: Path, allow_downgrade: bool = False) -> Verified:
         """Verify the bundle in folder `source`, copy it into the store, and make it the active one.
@@ -297,7 +301,6 @@ class Store:
                 written.write(f"{self.active or DEFAULT_BUNDLE} {n_starts}")
                 written.flush()
                 os.fsync(written.fileno())
-            self._hand_over(fresh)
             fresh.replace(file)
         _sync(self.folder)
 
@@ -342,7 +345,8 @@ class Store:
     def _copy(self, bundle: Bundle, incoming: Path) -> None:
         """Write a verified bundle into the empty folder `incoming`, down to the disk; check what arrived."""
         for name in (MANIFEST, SIGNATURE, *bundle.manifest.files):
-            content = read_file(bundle.path / name)
+            with as_caller():
+                content = read_file(bundle.path / name)
             expected = bundle.manifest.files.get(name)
             if expected is not None and sha256_hex(content) != expected:
                 raise BundleError(f"{bundle.path / name} was changed while it was read; try again")
@@ -351,12 +355,12 @@ class Store:
                 file.flush()
                 # readable for the service, too, whatever the umask of whoever installs
                 os.fchmod(file.fileno(), 0o644)
-                self._hand_over(incoming / name)
                 os.fsync(file.fileno())
         incoming.chmod(0o755)
-        self._hand_over(incoming)
         _sync(incoming)
-        if self._check(incoming).bundle.manifest != bundle.manifest:
+        with as_caller():
+            arrived = self._check(incoming)
+        if arrived.bundle.manifest != bundle.manifest:
             raise BundleError(f"bundle {bundle.path} was changed while it was read; try again")
 
     def _mend(self, target: Path, incoming: Path) -> None:
@@ -395,7 +399,6 @@ class Store:
         else:
             fresh.unlink(missing_ok=True)
             fresh.symlink_to(bundle_id)  # relative: systemd may move the whole folder
-            self._hand_over(fresh)
             fresh.replace(link)
         _sync(self.folder)
 
@@ -415,29 +418,22 @@ class Store:
             if path.name.startswith((_INCOMING, _REMOVED)):
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _hand_over(self, path: Path) -> None:
-        """Give what root writes to whom the state folder belongs: the service switches bundles, too."""
-        if os.geteuid() == 0:
-            owner = self.folder.parent.stat()
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
-
     @contextmanager
     def _changing(self, wait_s: float = 0.0) -> Iterator[None]:
         """Only one process at a time; what the system refuses is told in one line."""
         try:
-            if not self.folder.is_dir():
-                self.folder.mkdir(parents=True, exist_ok=True)
-                _sync(self.folder.parent)
-            self._hand_over(self.folder)
-            lock = self.folder / ".lock"
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-            try:
-                self._hand_over(lock)
-                self._lock(descriptor, wait_s)
-                self._remove_leftovers()
-                yield
-            finally:
-                os.close(descriptor)
+            with as_owner_of(self.folder.parent):
+                if not self.folder.is_dir():
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    _sync(self.folder.parent)
+                lock = self.folder / ".lock"
+                descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+                try:
+                    self._lock(descriptor, wait_s)
+                    self._remove_leftovers()
+                    yield
+                finally:
+                    os.close(descriptor)
         except OSError as error:
             raise BundleError(self._way_out(error)) from None
 

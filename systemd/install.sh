@@ -37,6 +37,7 @@ users=/etc/sysusers.d/tonelight.conf
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")
 fresh= # the folder of a version that is not there yet
+back=  # what the link led to before, while it leads to a version that has not come to run
 stopped= # set while the service waits for its new version
 
 offline='' want_network='' uninstall='' purge=''
@@ -159,7 +160,17 @@ esac
 
 # --- the program, beside the one that runs
 
+go_back() {
+  if is_booted; then systemctl stop tonelight.service || true; fi # or it would try the new version again and again
+  ln -sfn "$back" "$fresh.link"
+  mv -T "$fresh.link" "$program"
+  back=
+  sync
+  rm -rf "$fresh"
+  fresh=
+}
 leave_as_it_was() {
+  [ -z "$back" ] || go_back
   [ -z "$fresh" ] || rm -rf "$fresh" "$fresh.link"
   if [ -n "$stopped" ]; then systemctl start --no-block tonelight.service; fi
 }
@@ -213,6 +224,7 @@ put "$here/tonelight.service" "$unit"
 if [ -n "$want_network" ] || [ -e "$network" ]; then put "$here/tonelight-network.conf" "$network"; fi
 install -d -o tonelight -g tonelight "$state"
 
+sync # before the link leads there, or a power cut could leave a program of empty files
 if is_booted; then
   udevadm control --reload 2>/dev/null || true
   for subsystem in gpio spidev leds pwm; do
@@ -226,14 +238,13 @@ if is_booted; then
   fi
 fi
 before=$(readlink "$program" 2>/dev/null || true)
+[ -x "$program/bin/tonelight" ] || before= # a link that leads nowhere
+back=$before
 ln -s "$(basename "$fresh")" "$fresh.link"
 mv -T "$fresh.link" "$program" # in one step: a power cut leaves the old one or the new one
 installed=$fresh
-fresh=
+[ -n "$back" ] || fresh= # with nothing to go back to, it stays
 sync
-for old in "$program".2*; do
-  [ "$old" = "$installed" ] || rm -rf "$old"
-done
 if [ ! -e "$command" ] || [ -L "$command" ]; then
   mkdir -p "$(dirname "$command")"
   ln -sfn "$program/bin/tonelight" "$command"
@@ -244,7 +255,14 @@ fi
 systemctl --quiet enable tonelight.service
 what="installed"
 [ -z "$before" ] || what="upgraded"
+keep() { # the new version, and no other
+  back='' fresh='' stopped=''
+  for old in "$program".2*; do
+    [ "$old" = "$installed" ] || rm -rf "$old"
+  done
+}
 if ! is_booted; then
+  keep
   say "$what; it starts when this system does"
   exit 0
 fi
@@ -253,10 +271,17 @@ say ""
 (cd / && runuser -u tonelight -- env STATE_DIRECTORY="$state" HOME=/nonexistent \
   "$program/bin/tonelight" doctor --config "$config/config.toml") || true
 say ""
-stopped=
+stopped=$back # whatever comes now, one of the two shall run
 if systemctl start tonelight.service; then
+  keep
   say "$what, and listening from every start on: systemctl status tonelight; journalctl -u tonelight -f"
   say "configuration: sudo nano $config/config.toml, then sudo systemctl reload tonelight"
-else
+elif [ -z "$back" ]; then
   die "$what, but it does not start: journalctl -u tonelight -n 30"
+else
+  go_back
+  stopped=
+  systemctl start tonelight.service ||
+    die "neither the new version starts nor the one before, which is back: journalctl -u tonelight -n 60"
+  die "the new version does not start, and the one before goes on: journalctl -u tonelight -n 60"
 fi

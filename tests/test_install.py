@@ -139,6 +139,7 @@ def test_from_nothing_and_back(box):
         grep -x 'kind = "none"' /etc/tonelight/config.toml
         cd /
         tonelight config check
+        export STATE_DIRECTORY=/var/lib/tonelight
         setpriv --reuid tonelight --regid tonelight --init-groups /opt/tonelight/bin/tonelight model list
         test ! -e /etc/systemd/system/tonelight.service.d || exit 3
 
@@ -235,6 +236,66 @@ with zipfile.ZipFile(name, "w") as new:
     assert said[2] == "the new program does not work on this machine (see above); nothing was changed"
     assert said[3] == "/opt/tonelight is in the way; move it, then run this again"
     assert said[4] == "there is no python2.0: sudo apt install python3 python3-venv"
+    assert "-> tonelight-0.1.0  comes with tonelight" in lines
+
+
+# Says what it was told and where the program's link led just then; the first start of a new version fails, and with
+# `FAILING=all` each one.
+SYSTEMCTL = """#!/bin/sh
+echo "- $(basename "$0") $* $(readlink /opt/tonelight)"
+case "$*" in
+"start tonelight.service") [ "$FAILING" != all ] && [ "$(readlink /opt/tonelight)" = "$BEFORE" ] ;;
+esac
+"""
+
+
+@pytest.mark.slow
+def test_a_version_that_does_not_start_makes_room_for_the_one_before(box, tmp_path):
+    """systemd is not here to start anything: what the installer asks of it is written down, and answered."""
+    (tmp_path / "systemctl").write_text(SYSTEMCTL)
+    lines = box(f"""
+        "$install" --offline "$wheels" >/dev/null || exit 1
+        export BEFORE=$(readlink /opt/tonelight)
+        mkdir -p /run/systemd/system /usr/local/sbin
+        for name in systemctl sync; do
+          install -m 755 {tmp_path}/systemctl /usr/local/sbin/$name
+        done
+        for FAILING in new all; do
+          export FAILING
+          "$install" --offline "$wheels" && exit 2
+          test "$BEFORE" = "$(cd /opt && echo tonelight.2*)" && test "$BEFORE" = "$(readlink /opt/tonelight)" || exit 3
+        done
+        cd / && tonelight model list
+        rm /usr/local/sbin/s*
+        "$install" --offline "$wheels" && exit 4 # there is no systemd to start it after all
+        test "$BEFORE" = "$(readlink /opt/tonelight)" || exit 5
+        rmdir /run/systemd/system
+        "$install" --offline "$wheels" || exit 6
+        test "$BEFORE" != "$(readlink /opt/tonelight)" || exit 7
+        test "$(readlink /opt/tonelight)" = "$(cd /opt && echo tonelight.2*)" || exit 8
+    """)
+    asked = [line.rpartition(" ") for line in lines if line.startswith("- ")]
+    before = asked[0][2]
+    steps = [(what, "before" if led == before else "new") for what, _, led in asked]
+    assert steps[: len(steps) // 2] == [
+        ("- sync ", "before"),  # the new files are on the disk before the link leads to them
+        ("- systemctl daemon-reload", "before"),
+        ("- systemctl --quiet is-active tonelight.service", "before"),
+        ("- systemctl stop tonelight.service", "before"),
+        ("- sync ", "new"),
+        ("- systemctl --quiet enable tonelight.service", "new"),
+        ("- systemctl start tonelight.service", "new"),
+        ("- systemctl stop tonelight.service", "new"),
+        ("- sync ", "before"),
+        ("- systemctl start tonelight.service", "before"),
+    ]
+    assert steps[: len(steps) // 2] == steps[len(steps) // 2 :]
+    said = [line.partition("install.sh: ")[2] for line in lines if line.startswith("install.sh: ")]
+    log = "journalctl -u tonelight -n 60"
+    assert said[:2] == [
+        f"the new version does not start, and the one before goes on: {log}",
+        f"neither the new version starts nor the one before, which is back: {log}",
+    ]
     assert "-> tonelight-0.1.0  comes with tonelight" in lines
 
 

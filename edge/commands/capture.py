@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from typing import Final
 
 from edge import config
 from edge.capture import DEFAULT_S, CaptureSwitch, parse_duration
 from edge.errors import TonelightError
-from edge.health import Report, read_report
+from edge.health import read_report
 from edge.mute import Mute
+from edge.owner import as_owner_of, refuse_for_the_service
 
 WAIT_S: Final = 5.0
 """How long the daemon may take to follow."""
@@ -28,7 +28,8 @@ def run(args: argparse.Namespace) -> int:
     loaded = config.load(args.config)
     seconds = parse_duration(args.duration) if args.duration is not None else DEFAULT_S
     report = read_report(config.health_path())
-    refuse_for_the_service(report, f"capture {args.what}")
+    if report is None:
+        refuse_for_the_service(f"capture {args.what}", "clips")
     if on and not loaded.leds.can_show_capturing:
         raise TonelightError(
             f'leds.kind = "{loaded.leds.kind}": this light cannot show that clips are kept, and unseen none are; '
@@ -64,16 +65,6 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def refuse_for_the_service(report: Report | None, command: str) -> None:
-    """What this user's own state says would look like the service's.
-
-    Raises:
-        TonelightError: a service is installed here, and this user neither is root nor runs a daemon.
-    """
-    if report is None and os.geteuid() != 0 and os.path.lexists(config.SYSTEM_STATE):
-        raise TonelightError(f"the service on this board has clips of its own: sudo tonelight {command}")
-
-
 def in_words(seconds: float) -> str:
     """ "90 s", "30 minutes", "2 hours"."""
     if seconds < 120:
@@ -83,6 +74,7 @@ def in_words(seconds: float) -> str:
 
 def _move(switch: CaptureSwitch, for_s: float) -> None:
     try:
-        switch.set(for_s)
+        with as_owner_of(switch.path.parent):
+            switch.set(for_s)
     except OSError as error:
         raise TonelightError(f"{switch.path}: cannot be changed: {error.strerror}; try again with sudo") from None

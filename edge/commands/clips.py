@@ -10,9 +10,11 @@ from pathlib import Path
 from edge import config
 from edge.capture import CaptureSwitch
 from edge.clips import MANIFEST, Clips
-from edge.commands.capture import in_words, refuse_for_the_service
+from edge.commands.capture import in_words
+from edge.config import CaptureSettings
 from edge.errors import ClipError
 from edge.health import read_report
+from edge.owner import as_owner_of, refuse_for_the_service
 
 
 def run(args: argparse.Namespace) -> int:
@@ -24,11 +26,16 @@ def run(args: argparse.Namespace) -> int:
             shall be deleted.
     """
     limits = config.load(args.config).capture
-    clips = Clips(config.clips_path())
-    if not clips.folder.exists():
-        refuse_for_the_service(read_report(config.health_path()), f"clips {args.what}")
+    clips, switch = Clips(config.clips_path()), CaptureSwitch(config.capture_path())
+    if not clips.folder.exists() and read_report(config.health_path()) is None:
+        refuse_for_the_service(f"clips {args.what}", "clips")
+    with as_owner_of(config.state_dir()):
+        return _run(args, clips, switch, limits)
+
+
+def _run(args: argparse.Namespace, clips: Clips, switch: CaptureSwitch, limits: CaptureSettings) -> int:
     if args.what == "delete":
-        return _delete(clips, args)
+        return _delete(clips, switch, args)
     clips.prune(limits.max_clips, limits.max_mb, limits.max_days)  # also where no daemon has done it for long
     if args.what == "label":
         return _label(clips, *args.given)
@@ -38,11 +45,11 @@ def run(args: argparse.Namespace) -> int:
         table = Path(target.name) / MANIFEST
         print(f"{_counted(n_clips)} in {target}; on the workstation: tonelight-train adapt RUN --clips {table}")
         return 0
-    return _list(clips)
+    return _list(clips, switch)
 
 
-def _list(clips: Clips) -> int:
-    left_s = CaptureSwitch(config.capture_path()).left_s
+def _list(clips: Clips, switch: CaptureSwitch) -> int:
+    left_s = switch.left_s
     found = clips.all()
     if found:
         print(f"{'clip':<21}  {'said at':<19}  {'length':>7}  {'guessed':<9}  {'sure':>4}  named")
@@ -71,7 +78,7 @@ def _label(clips: Clips, clip_id: str, emotion: str) -> int:
     return 0
 
 
-def _delete(clips: Clips, args: argparse.Namespace) -> int:
+def _delete(clips: Clips, switch: CaptureSwitch, args: argparse.Namespace) -> int:
     if not args.all:
         for clip_id in args.given:
             clips.delete(clip_id)
@@ -87,7 +94,7 @@ def _delete(clips: Clips, args: argparse.Namespace) -> int:
         if answer.strip().lower() not in ("y", "yes"):
             raise ClipError("nothing was deleted: answer y, or give --yes not to be asked")
     print(f"deleted: {_counted(clips.delete_all())}")
-    if CaptureSwitch(config.capture_path()).left_s:
+    if switch.left_s:
         print("capture is still on: `tonelight capture off`")
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
@@ -16,8 +16,10 @@ from edge.day import bounds_of, day_meant, summarise
 from edge.day_table import write_day
 from edge.erase import erase_events
 from edge.errors import HistoryError
+from edge.health import read_report
 from edge.history import Event, count_events, parse_since, read_events, write_csv, write_json_lines
 from edge.leds.ink import Ink
+from edge.owner import as_caller, as_owner_of, refuse_for_the_service
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,9 +28,17 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: the configuration, or a time that was given, cannot be used.
         HistoryError: there is no log, it cannot be read or changed, or nobody confirmed that it shall be.
+        TonelightError: it would be the log of this user, who named none, and a service here has one of its own.
     """
     loaded = config.load(args.config)
-    path, colours = loaded.history_path, loaded.leds.colours
+    path = loaded.history_path
+    if args.config is None and not loaded.history.path and read_report(config.health_path()) is None:
+        refuse_for_the_service("history --delete" if args.delete else "history", "a log", path)
+    with as_owner_of(path.parent):
+        return _run(args, path, loaded.leds.colours)
+
+
+def _run(args: argparse.Namespace, path: Path, colours: Mapping[str, str]) -> int:
     since = None if args.since is None else parse_since(args.since)
     until = None if args.until is None else parse_since(args.until)
     day = None if args.day is None else day_meant(args.day)
@@ -38,10 +48,12 @@ def run(args: argparse.Namespace) -> int:
         return _delete(path, since, until, args.yes)
     events = read_events(path, since, until)
     if args.plot is not None:
-        from edge.day_picture import write_picture
-
         assert day is not None
-        write_picture(summarise(events, day, part_minutes=10), args.plot, colours)
+        summary = summarise(events, day, part_minutes=10)
+        with as_caller():
+            from edge.day_picture import write_picture
+
+            write_picture(summary, args.plot, colours)
     elif args.json:
         write_json_lines(events, sys.stdout)
     elif args.csv:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from edge.config import Config
 from edge.digest import sha256_hex
 from edge.errors import BundleError
 from edge.health import Report, read_report
+from edge.owner import refuse_for_the_service
 from edge.probation import N_STARTS
 from edge.store import Store, Verified
 
@@ -51,9 +53,13 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: the configuration cannot be used.
         BundleError: the bundle is refused, or the store cannot be read or written.
+        TonelightError: it would be the store of this user, who named none, and a service here has one of its own.
     """
     loaded = config.load(args.config)
     store = Store()
+    if args.what != "verify" and args.config is None and read_report(config.health_path()) is None:
+        given = shlex.join(filter(None, ("model", args.what, args.bundle)))
+        refuse_for_the_service(given, "bundles", store.folder)
     if args.json:
         print(msgspec.json.encode(_listing(store, loaded)).decode())
         return 0

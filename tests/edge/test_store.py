@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
 
 import pytest
 from bundles import edit, fix_hashes
@@ -113,13 +113,16 @@ def test_everybody_may_read_what_is_installed_whatever_the_umask(store, maker):
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o644}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_what_root_installs_belongs_to_the_owner_of_the_state(store, maker):
-    store.folder.parent.mkdir()
-    os.chown(store.folder.parent, 12345, 23456)
-    store.install(maker.make("1.0.0"))
-    store.install(maker.make("1.1.0"))
-    owners = {path: (path.lstat().st_uid, path.lstat().st_gid) for path in store.folder.parent.rglob("*")}
+    with TemporaryDirectory() as name:  # which others can reach
+        board = Path(name)
+        board.chmod(0o755)
+        (board / "state").mkdir()
+        os.chown(board / "state", 12345, 23456)
+        for version in ("1.0.0", "1.1.0"):
+            Store(board / "state" / "models", store.keys).install(maker.make(version))
+        owners = {path: (path.lstat().st_uid, path.lstat().st_gid) for path in (board / "state").rglob("*")}
     assert len(owners) > 10
     assert set(owners.values()) == {(12345, 23456)}
 
