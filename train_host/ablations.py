@@ -47,10 +47,11 @@ def _unseen(result: Result) -> float | None:
 
 
 def _noisy(result: Result) -> float | None:
-    heard = [one for one in result.conditions if one.snr_db == 10 and "ravdess" in one.new]
-    if _ravdess(result) is None or not heard:
+    heard = [one for one in result.conditions if one.snr_db == 10]
+    if result.protocol != CROSS or not heard:
         return None
-    return uar(np.sum([heard[0].familiar["ravdess"], heard[0].new["ravdess"]], axis=0))
+    each = [np.add(heard[0].familiar[corpus], heard[0].new[corpus]) for corpus in result.corpora]
+    return float(np.mean([uar(counts) for counts in each]))
 
 
 def _unseen_activation(result: Result) -> float | None:
@@ -62,8 +63,8 @@ def _unseen_activation(result: Result) -> float | None:
 
 COLUMNS: Final[Mapping[str, Callable[[Result], float | None]]] = {
     "RAVDESS": _ravdess,
-    "RAVDESS, noise at 10 dB": _noisy,
     "seen corpora, mean": _seen,
+    "the same, noise at 10 dB": _noisy,
     "unseen corpora, mean": _unseen,
     "unseen activation, mean": _unseen_activation,
 }

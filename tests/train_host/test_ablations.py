@@ -53,20 +53,23 @@ def test_what_is_lost_is_of_the_same_splits():
 def test_noise_is_compared_where_both_were_heard_in_it():
     def in_noise(familiar, new, snr_db=10.0):
         none = np.zeros((8, 9), int).tolist()
-        tables = [{"ravdess": counts(*one) if one else none} for one in (familiar, new)]
+        tables = [{corpus: counts(*one) if one else none for corpus in ("ravdess", "savee")} for one in (familiar, new)]
         return (Condition(f"noise at {snr_db} dB", snr_db, *tables, ("tap",), ("cafe",)),)
 
+    def crossed(**changes) -> Result:
+        return cross(RIGHT, RIGHT, **changes)
+
     results = [
-        luna(RIGHT, conditions=in_noise(RIGHT, RIGHT)),
-        luna(RIGHT, seed=1),
-        luna(RIGHT, recipe=WITHOUT, conditions=in_noise(None, HALF, snr_db=5) + in_noise(RIGHT, HALF)),
+        crossed(conditions=in_noise(RIGHT, RIGHT)),
+        crossed(seed=1),
+        crossed(recipe=WITHOUT, conditions=in_noise(None, HALF, snr_db=5) + in_noise(RIGHT, HALF)),
     ]
-    assert line(results)[1:3] == ["100.0 (+0.0 ± 0.0)", "75.0 (-25.0)"]
+    assert line(results)[2:4] == ["100.0 (+0.0 ± 0.0)", "75.0 (-25.0)"]
 
 
 def test_folds_of_all_corpora_count_for_ravdess_and_for_the_mean():
     results = [cross(RIGHT, RIGHT), cross(THREE_QUARTERS, HALF, recipe=WITHOUT)]
-    assert line(results) == [WHAT, "75.0 (-25.0)", "–", "62.5 (-37.5)", "–", "–", "1 + 0"]
+    assert line(results) == [WHAT, "75.0 (-25.0)", "62.5 (-37.5)", "–", "–", "–", "1 + 0"]
 
 
 def test_chance_is_what_the_seeds_of_the_default_differ_by():
