@@ -7,12 +7,11 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 import soundfile
 from tiny_corpus import RATE_HZ, SPEAKERS, VOICES, voice
-from tiny_recipe import tiny
+from tiny_recipe import pass_for_whole, tiny
 
 from edge.bundle import SCHEMA, Bundle, Manifest, StreamModel, WindowModel
 from edge.labels import EMOTIONS
@@ -72,17 +71,13 @@ def run(tmp_path_factory: pytest.TempPathFactory, clips, no_sounds, tiny_recipe)
     from rich.console import Console
 
     from train_host.folds import everything
-    from train_host.recipes.digest import recipe_digest
-    from train_host.train import RUN, RunInfo, train
+    from train_host.train import train
 
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     said = io.StringIO()
     train(folder, tiny_recipe, everything(clips), no_sounds, 0, Console(file=said, width=100), checkpoint_steps=30)
     (folder / "said.txt").write_text(said.getvalue())
-    # it stands for a run of the whole recipe, as which it is exported and adapted
-    path = folder / RUN
-    info = msgspec.json.decode(path.read_bytes(), type=RunInfo)
-    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(info, digest=recipe_digest(RECIPES["tonelight"]))))
+    pass_for_whole(folder)
     return folder
 
 

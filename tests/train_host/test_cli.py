@@ -151,7 +151,7 @@ def test_interrupted_with_ctrl_c_there_is_one_line_and_no_traceback(voices, tmp_
         # extraction has begun, with its worker processes: Ctrl-C reaches them all
         while process.poll() is None and not (tmp_path / "tonelight" / "features").exists():
             time.sleep(0.05)
-        time.sleep(3)
+        time.sleep(8)  # by then they are at work, also on a machine that is at other tests, too
         os.killpg(process.pid, signal.SIGINT)
         _, error = process.communicate()
     lines = error.decode().splitlines()

@@ -36,6 +36,13 @@ def test_what_a_recipe_does_without_is_no_part_of_its_digest(monkeypatch):
     assert recipe_digest(recipes[1]) == before[1]
 
 
+def test_a_network_that_was_written_at_a_prompt_has_a_digest():
+    scope: dict = {}
+    exec("def small(n): return n\ndef large(n): return 2 * n + 1", scope)
+    digests = [recipe_digest(replace(RECIPES["tonelight"], build=scope[name])) for name in ("small", "large", "small")]
+    assert digests[0] == digests[2] != digests[1]
+
+
 def test_what_code_does_is_told_apart_and_how_it_is_told_is_not(tmp_path):
     path = tmp_path / "code.py"
 

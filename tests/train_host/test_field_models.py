@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 keras = pytest.importorskip("keras")
+from tiny_recipe import pass_for_whole  # noqa: E402
 
 from train_host import field_models  # noqa: E402
 from train_host.recipes import RECIPES  # noqa: E402
@@ -147,6 +148,7 @@ def test_from_recordings_to_a_bundle_that_listens(recipe, clips, voices, no_soun
     losses = [float(row.split(",")[1]) for row in rows]
     assert losses[-1] < losses[0]
 
+    pass_for_whole(tmp_path / "run")
     path = export(tmp_path / "run", tmp_path, name="field", version="0.0.1", clips=None, console=console)
     bundle = load_bundle(path)
     assert bundle.manifest.quantization == recipe.quantization

@@ -41,7 +41,10 @@ def recipe_digest(recipe: Recipe) -> str:
 def _source(recipe: Recipe) -> str:
     """What builds the network; of a variant that only changes an argument, the function that it calls as well."""
     is_call = recipe.name in VARIANTS and recipe.build is not TONELIGHT.build
-    return inspect.getsource(recipe.build) + (inspect.getsource(TONELIGHT.build) if is_call else "")
+    try:
+        return inspect.getsource(recipe.build) + (inspect.getsource(TONELIGHT.build) if is_call else "")
+    except OSError:  # written at a prompt, it is in no file
+        return recipe.build.__code__.co_code.hex()
 
 
 def _code(path: Path, *functions: str) -> str:
